@@ -32,10 +32,14 @@ mod tests {
 
     #[test]
     fn units_add_up_and_anything_else_is_refused() {
-        for (text, want_ms) in [("90s", 90_000), ("10m", 600_000), ("1h30m", 5_400_000), ("1500ms", 1_500), ("0s", 0)] {
+        for (text, want_ms) in
+            [("90s", 90_000), ("10m", 600_000), ("1h30m", 5_400_000), ("1500ms", 1_500), ("0s", 0)]
+        {
             assert_eq!(parse(text), Some(Duration::from_millis(want_ms)), "{text}");
         }
-        for text in ["", "5", "m", "1d", "-1s", "1.5h", "99999999999999999999s", "1s ", "18446744073709551615h"] {
+        for text in
+            ["", "5", "m", "1d", "-1s", "1.5h", "99999999999999999999s", "1s ", "18446744073709551615h"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -27,7 +27,12 @@ pub struct Condition {
 
 impl Condition {
     /// A condition without times; `kit` adds them when it writes the status.
-    pub fn new(type_: &str, status: bool, reason: impl Into<String>, message: impl Into<String>) -> Condition {
+    pub fn new(
+        type_: &str,
+        status: bool,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Condition {
         Condition {
             type_: type_.to_owned(),
             status: if status { "True" } else { "False" }.to_owned(),
