@@ -14,6 +14,10 @@ use crate::source::Position;
 pub enum ErrorKind {
     #[error("{message}")]
     Syntax { message: String },
+    #[error("a tab in the indentation; use spaces")]
+    TabInIndentation,
+    #[error("`:` before a bracket or comma is read differently by different programs; put a space after it")]
+    AmbiguousColon,
     #[error("control character U+{character:04X} is not allowed; write it as an escape in double quotes")]
     ControlCharacter { character: u32 },
     #[error("the text has {bytes} bytes, more than {}", limits::TEXT_BYTES_MAX)]

@@ -174,6 +174,11 @@ fn needs_escape(character: char) -> bool {
     is_control || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
+/// Whether single quotes can carry the text in one line.
+pub(crate) fn is_single_line(text: &str) -> bool {
+    !text.chars().any(|character| needs_escape(character) || matches!(character, '\n' | '\t'))
+}
+
 /// A text in double quotes, in one line.
 pub(crate) fn double_quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
