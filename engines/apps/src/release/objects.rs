@@ -330,7 +330,8 @@ pub fn one_off_pod(release: &Release) -> PodSpec {
     };
     PodSpec {
         containers: vec![container],
-        volumes: Some(volumes(&release.spec.app, &release.spec.volumes)).filter(|volumes| !volumes.is_empty()),
+        volumes: Some(volumes(&release.spec.app, &release.spec.volumes))
+            .filter(|volumes| !volumes.is_empty()),
         ..PodSpec::default()
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct World {
     pub(crate) objects: BTreeMap<Id, Value>,
     revision: u64,
     past: Vec<BTreeMap<Id, Value>>,
-    /// Every object that was ever created: kind, name, uid of its controller.
+    /// Every object that was ever created for an owner that was there: kind, name, uid of the owner.
     pub(crate) created: Vec<(String, String, String)>,
     pub(crate) seconds: i64,
 }
@@ -79,7 +79,8 @@ impl World {
         if let Some(old) = old_spec
             && old != value["spec"]
         {
-            value["metadata"]["generation"] = (value["metadata"]["generation"].as_i64().unwrap_or(1) + 1).into();
+            value["metadata"]["generation"] =
+                (value["metadata"]["generation"].as_i64().unwrap_or(1) + 1).into();
         }
         self.objects.insert(id, value);
     }
@@ -95,7 +96,10 @@ impl World {
         value["metadata"]["generation"] = 1.into();
         value["metadata"]["creationTimestamp"] = self.now().to_string().into();
         let owner = text(&value["metadata"]["ownerReferences"][0]["uid"]);
-        self.created.push((kind.clone(), name.clone(), owner));
+        // What a stale reader makes for an owner that has gone is collected again; it counts for nothing.
+        if owner.is_empty() || self.objects.values().any(|object| object["metadata"]["uid"] == *owner) {
+            self.created.push((kind.clone(), name.clone(), owner));
+        }
         self.store((kind, name), value, None);
         true
     }
@@ -113,10 +117,32 @@ impl World {
         let owned: Vec<Id> = self
             .objects
             .iter()
-            .filter(|(_, object)| object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == *uid)))
+            .filter(|(_, object)| {
+                object["metadata"]["ownerReferences"]
+                    .as_array()
+                    .is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == *uid))
+            })
             .map(|(id, _)| id.clone())
             .collect();
         for (kind, name) in owned {
+            self.delete(&kind, &name);
+        }
+    }
+
+    /// The garbage collector: what was made for an owner that had gone by then, goes too.
+    pub(crate) fn collect(&mut self) {
+        let uids: std::collections::BTreeSet<String> =
+            self.objects.values().map(|object| text(&object["metadata"]["uid"])).collect();
+        let orphans: Vec<Id> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| {
+                let owners = object["metadata"]["ownerReferences"].as_array();
+                owners.is_some_and(|owners| owners.iter().all(|owner| !uids.contains(&text(&owner["uid"]))))
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for (kind, name) in orphans {
             self.delete(&kind, &name);
         }
     }
@@ -149,15 +175,23 @@ impl World {
                 true
             }
             Action::Replace(object) => {
-                let Some(current) = self.get(&object.resource.kind, object.name()).cloned() else { return false };
+                let Some(current) = self.get(&object.resource.kind, object.name()).cloned() else {
+                    return false;
+                };
                 if current["metadata"]["resourceVersion"] != object.value["metadata"]["resourceVersion"] {
                     return false;
                 }
-                self.store((object.resource.kind.clone(), object.name().to_owned()), object.value.clone(), Some(current["spec"].clone()));
+                self.store(
+                    (object.resource.kind.clone(), object.name().to_owned()),
+                    object.value.clone(),
+                    Some(current["spec"].clone()),
+                );
                 true
             }
             Action::Delete(target) => {
-                let same = self.get(&target.resource.kind, &target.name).is_some_and(|object| object["metadata"]["uid"] == *target.uid);
+                let same = self
+                    .get(&target.resource.kind, &target.name)
+                    .is_some_and(|object| object["metadata"]["uid"] == *target.uid);
                 if same {
                     self.delete(&target.resource.kind, &target.name);
                 }
