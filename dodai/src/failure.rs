@@ -61,10 +61,11 @@ impl Failure {
         Failure::new(code, format!("{what}: {}", dodai_kit::chain(error)))
     }
 
-    pub(crate) fn exit(self, quiet_prefix: bool) -> ExitCode {
+    /// Prints the error and gives the exit code.
+    pub(crate) fn exit(self) -> ExitCode {
         if !self.silent {
-            // Messages with a place of their own (file:line) stand alone.
-            let prefix = if quiet_prefix { "" } else { "error: " };
+            // Messages with a place of their own (`file:line:column: error: ...`) stand alone.
+            let prefix = if self.message.contains(": error: ") { "" } else { "error: " };
             eprintln!("{prefix}{}", self.message);
             if let Some(hint) = &self.hint {
                 eprintln!("hint: {hint}");
