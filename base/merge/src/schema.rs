@@ -137,14 +137,14 @@ pub enum Granularity {
 }
 
 /// A type found by a reference, its granularity settled.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Resolved<'a> {
     pub(crate) scalar: Option<Scalar>,
     pub(crate) list: Option<ResolvedList<'a>>,
     pub(crate) map: Option<ResolvedMap<'a>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedList<'a> {
     pub(crate) element: &'a TypeRef,
     pub(crate) atomic: bool,
@@ -152,7 +152,7 @@ pub(crate) struct ResolvedList<'a> {
     pub(crate) keys: &'a [String],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedMap<'a> {
     pub(crate) map: &'a Map,
     pub(crate) atomic: bool,
@@ -307,6 +307,11 @@ impl<'a> Resolved<'a> {
         }
     }
 
+    /// Which parts are there; enough to compare two deductions from the same type.
+    pub(crate) fn shape(self) -> (bool, bool, bool) {
+        (self.scalar.is_some(), self.list.is_some(), self.map.is_some())
+    }
+
     /// Which part handles the value, in upstream's order of preference.
     pub(crate) fn part(self) -> Option<Part<'a>> {
         match self {
@@ -318,7 +323,7 @@ impl<'a> Resolved<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Part<'a> {
     Map(ResolvedMap<'a>),
     List(ResolvedList<'a>),
