@@ -82,10 +82,12 @@ pub enum MapKind {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Field {
     pub ty: TypeRef,
-    /// Only read when the field is a key of a list of maps.
+    /// Read when the field is a key of a list of maps, and by [`Schema::skeleton`].
     pub default: Option<Value>,
     /// Only read by `strategic`.
     pub patch: Patch,
+    /// Present in every object of the type, even if nobody set it; see [`Schema::skeleton`].
+    pub always: bool,
 }
 
 /// `x-kubernetes-patch-strategy` and `x-kubernetes-patch-merge-key`.
@@ -158,6 +160,9 @@ pub(crate) struct ResolvedMap<'a> {
     pub(crate) atomic: bool,
 }
 
+/// Levels of structs in a skeleton.
+const SKELETON_DEPTH_MAX: usize = 16;
+
 static DEDUCED: LazyLock<Type> = LazyLock::new(|| Type {
     scalar: Some(Scalar::Untyped),
     list: Some(List { element: TypeRef::opaque(), kind: ListKind::Atomic }),
@@ -207,6 +212,31 @@ impl Schema {
     /// An entry of the table.
     pub fn named(&self, name: &str) -> Option<&Type> {
         self.types.get(name)
+    }
+
+    /// What an object of a built-in kind holds before anything is set. Fields with the default `{}` (upstream's
+    /// generator writes it for structs held by value) are there as skeletons of their own type, and other
+    /// [`always`](Field::always) fields as null. Not meant to be stored.
+    pub fn skeleton(&self) -> Value {
+        self.skeleton_of(&self.root, 0)
+    }
+
+    fn skeleton_of(&self, reference: &TypeRef, depth: usize) -> Value {
+        let mut members = serde_json::Map::new();
+        let map = self.resolve(reference).and_then(|resolved| resolved.map);
+        // A Go struct cannot hold itself by value; the bound is for schemas that say it does.
+        if let Some(map) = map.filter(|_| depth < SKELETON_DEPTH_MAX) {
+            for (name, field) in &map.map.fields {
+                let by_value =
+                    field.default.as_ref().and_then(Value::as_object).is_some_and(|map| map.is_empty());
+                if by_value {
+                    members.insert(name.clone(), self.skeleton_of(&field.ty, depth + 1));
+                } else if field.always {
+                    members.insert(name.clone(), Value::Null);
+                }
+            }
+        }
+        Value::Object(members)
     }
 
     /// The type a reference means. `None`: the name is unknown, or a scalar type is told to be granular or atomic.

@@ -159,7 +159,8 @@ impl Step {
             return Err(Error::NoColon(key.to_owned()));
         }
         let text = &key[2..];
-        let invalid = |error: serde_json::Error| Error::Json { key: key.to_owned(), reason: error.to_string() };
+        let invalid =
+            |error: serde_json::Error| Error::Json { key: key.to_owned(), reason: error.to_string() };
         match prefix {
             b'f' => Ok(Some(Step::field(text))),
             b'v' => Ok(Some(Step::Value(serde_json::from_str(text).map_err(invalid)?))),

@@ -116,8 +116,10 @@ impl Set {
 
     /// The members that are not in `other`, each path for itself.
     pub fn difference(&self, other: &Set) -> Set {
-        let mut result =
-            Set { members: self.members.difference(&other.members).cloned().collect(), children: BTreeMap::new() };
+        let mut result = Set {
+            members: self.members.difference(&other.members).cloned().collect(),
+            children: BTreeMap::new(),
+        };
         for (step, child) in &self.children {
             match other.children.get(step) {
                 Some(there) => result.put(step, child.difference(there)),
@@ -129,8 +131,10 @@ impl Set {
 
     /// The members that are neither in `other` nor below a member of it.
     pub fn recursive_difference(&self, other: &Set) -> Set {
-        let mut result =
-            Set { members: self.members.difference(&other.members).cloned().collect(), children: BTreeMap::new() };
+        let mut result = Set {
+            members: self.members.difference(&other.members).cloned().collect(),
+            children: BTreeMap::new(),
+        };
         for (step, child) in &self.children {
             if other.members.contains(step) {
                 continue;
@@ -145,7 +149,8 @@ impl Set {
 
     /// The members with no member below them.
     pub fn leaves(&self) -> Set {
-        let members = self.members.iter().filter(|step| !self.children.contains_key(*step)).cloned().collect();
+        let members =
+            self.members.iter().filter(|step| !self.children.contains_key(*step)).cloned().collect();
         let children = self.children.iter().map(|(step, child)| (step.clone(), child.leaves())).collect();
         Set { members, children }
     }

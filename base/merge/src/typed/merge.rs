@@ -30,7 +30,12 @@ fn leaf(left: Option<&Value>, right: Option<&Value>) -> Option<Value> {
 }
 
 impl<'a> Walk<'a> {
-    fn visit(&mut self, left: Option<&Value>, right: Option<&Value>, reference: &'a TypeRef) -> Option<Value> {
+    fn visit(
+        &mut self,
+        left: Option<&Value>,
+        right: Option<&Value>,
+        reference: &'a TypeRef,
+    ) -> Option<Value> {
         let resolved = match resolve(self.schema, reference) {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -77,7 +82,8 @@ impl<'a> Walk<'a> {
         map: ResolvedMap<'a>,
     ) -> Option<Value> {
         let empty = Map::new();
-        let members = |value: Option<&'_ Value>| value.and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+        let members =
+            |value: Option<&'_ Value>| value.and_then(Value::as_object).is_some_and(|map| !map.is_empty());
         // Two empty sides are a leaf, which keeps `{}` and null apart.
         if map.atomic || (!members(left) && !members(right)) {
             return leaf(left, right);

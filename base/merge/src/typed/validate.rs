@@ -24,7 +24,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, value: &Value, reference: &'a TypeRef) {
-        let found = resolve(self.schema, reference).and_then(|found| part(found.deduce(Some(value)), reference));
+        let found =
+            resolve(self.schema, reference).and_then(|found| part(found.deduce(Some(value)), reference));
         match (found, value) {
             (Err(error), _) => self.report(format_args!("{error}")),
             (Ok(_), Value::Null) => {}
