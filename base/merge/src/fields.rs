@@ -3,6 +3,7 @@
 //! A [`Set`] is a trie: at each node the steps that are members, and the steps that have something below them.
 //! [`Path`]s are made of [`Step`]s: a field, an element of a list by key, by value or by position.
 
+mod guess;
 mod json;
 mod matcher;
 mod path;

@@ -51,6 +51,26 @@ pub struct Owned {
 
 pub type Managers<K> = BTreeMap<K, Owned>;
 
+/// What differs between two states of the managers: of a manager in both, the fields that only one of them has, or
+/// all of the right ones if it changed its version.
+pub fn difference<K: Ord + Clone>(left: &Managers<K>, right: &Managers<K>) -> Managers<K> {
+    let mut result = Managers::new();
+    for (manager, owned) in left.iter().chain(right) {
+        let owned = match (left.get(manager), right.get(manager)) {
+            (Some(left), Some(right)) if left.version == right.version => {
+                let set = left.set.difference(&right.set).union(&right.set.difference(&left.set));
+                Owned { set, ..right.clone() }
+            }
+            (_, Some(right)) => right.clone(),
+            _ => owned.clone(),
+        };
+        if !owned.set.is_empty() {
+            result.insert(manager.clone(), owned);
+        }
+    }
+    result
+}
+
 /// Fields that nobody owns, for one version.
 #[derive(Debug, Clone)]
 pub enum Ignored {

@@ -88,7 +88,9 @@ impl<'a> Walk<'a> {
             None => value.clone(),
         };
         match (set.has_step(step), set.below(step)) {
-            (true, below) => self.extract.then(|| descend(below.unwrap_or(&Set::new()))),
+            // A member with nothing below it is taken as it stands.
+            (true, None) => self.extract.then(|| value.clone()),
+            (true, Some(below)) => self.extract.then(|| descend(below)),
             (false, Some(below)) => Some(descend(below)),
             (false, None) => (!self.extract).then(|| value.clone()),
         }

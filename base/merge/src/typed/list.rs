@@ -16,6 +16,7 @@ pub(super) fn element_step(schema: &Schema, list: ResolvedList, element: &Value)
     match element {
         Value::Object(_) => Err("associative list without keys has an element that's a map type".into()),
         Value::Array(_) => Err("not supported: associative list with lists as elements".into()),
+        Value::Null => Err("associative list without keys has an element that's an explicit null".into()),
         scalar => Ok(Step::Value(scalar.clone())),
     }
 }
@@ -32,15 +33,19 @@ fn key_step(schema: &Schema, list: ResolvedList, element: &Value) -> Result<Step
             Some(value) => value.clone(),
             None => match key_default(schema, list, key) {
                 Ok(Some(default)) => default.clone(),
-                Ok(None) => {
-                    return Err(format!(
-                        "associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
-                    ));
-                }
+                // A key that is neither there nor defaulted is left out: fields may become keys in a later schema.
+                Ok(None) => continue,
                 Err(error) => return Err(format!("couldn't find default value for {key}: {error}")),
             },
         };
         fields.push((key.clone(), value));
+    }
+    if fields.is_empty() {
+        let keys: Vec<String> = list.keys.iter().map(|key| format!("{key:?}")).collect();
+        return Err(format!(
+            "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+            keys.join(" ")
+        ));
     }
     Ok(Step::key(fields))
 }

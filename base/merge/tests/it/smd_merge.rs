@@ -144,7 +144,9 @@ impl State<'_> {
                 same("conflicts", &got, &read_conflicts(&want["conflicts"]))?;
             }
             (Err(Failure::Other(_)), "error") => {}
-            (result, status) => return Err(format!("status: got {result:?}, want {status} {}", want["message"])),
+            (result, status) => {
+                return Err(format!("status: got {result:?}, want {status} {}", want["message"]));
+            }
         }
         if let (Some(got), Some(want)) = (noop, want["noop"].as_bool()) {
             same("noop", &got, &want)?;
@@ -228,10 +230,8 @@ fn other(error: impl std::fmt::Display) -> Failure {
 fn failure(error: Error<String>) -> Failure {
     match error {
         Error::Conflicts(conflicts) => {
-            let mut list: Vec<_> = conflicts
-                .into_iter()
-                .map(|conflict| (conflict.manager, conflict.path.to_string()))
-                .collect();
+            let mut list: Vec<_> =
+                conflicts.into_iter().map(|conflict| (conflict.manager, conflict.path.to_string())).collect();
             list.sort();
             Failure::Conflicts(list)
         }
@@ -257,15 +257,19 @@ struct TestConverter {
     accepted: Vec<String>,
     types: BTreeMap<String, Type>,
     type_for_version: Value,
+    /// The field's names in v1 and v2, for `reliantFields`.
+    reliant: (String, String),
 }
 
 impl TestConverter {
     fn new(case: &Value) -> TestConverter {
+        let name = |pointer| case.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         TestConverter {
-            kind: case.pointer("/converter/kind").map_or("", |kind| kind.as_str().unwrap()).to_owned(),
+            kind: name("/converter/kind"),
             accepted: strings(&case["converter"]["initialVersions"]),
             types: BTreeMap::new(),
             type_for_version: Value::Null,
+            reliant: (name("/converter/v1Field"), name("/converter/v2Field")),
         }
     }
 
@@ -302,9 +306,10 @@ impl TestConverter {
         if *object.version == *version {
             return Ok(object.clone());
         }
+        let (v1, v2) = (&*self.reliant.0, &*self.reliant.1);
         let (from, to) = match version {
-            "v1" => ("v2Field", "v1Field"),
-            "v2" => ("v1Field", "v2Field"),
+            "v1" => (v2, v1),
+            "v2" => (v1, v2),
             _ => return Err(ConvertError::MissingVersion(version.to_owned())),
         };
         let mut value = (*object.value).clone();
@@ -346,7 +351,8 @@ fn repeat_letter(value: &Value, count: usize, depth: usize) -> Value {
     members.sort_by_key(|(key, _)| *key);
     let mut result = Map::new();
     for (key, value) in members {
-        let key = if depth == 0 { key.clone() } else { key.chars().take(1).collect::<String>().repeat(count) };
+        let key =
+            if depth == 0 { key.clone() } else { key.chars().take(1).collect::<String>().repeat(count) };
         result.insert(key, repeat_letter(value, count, depth + 1));
     }
     Value::Object(result)

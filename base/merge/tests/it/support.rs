@@ -136,7 +136,13 @@ fn smd_type(ty: &Value) -> Type {
             },
         }),
         map: ty.get("map").map(|map| Map {
-            fields: map.get("fields").and_then(Value::as_array).into_iter().flatten().map(smd_field).collect(),
+            fields: map
+                .get("fields")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .map(smd_field)
+                .collect(),
             element: map
                 .get("elementType")
                 .filter(|element| !element.as_object().unwrap().is_empty())
