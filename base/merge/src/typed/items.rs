@@ -88,11 +88,23 @@ impl<'a> Walk<'a> {
             None => value.clone(),
         };
         match (set.has_step(step), set.below(step)) {
-            // A member with nothing below it is taken as it stands.
-            (true, None) => self.extract.then(|| value.clone()),
-            (true, Some(below)) => self.extract.then(|| descend(below)),
+            // Of a member with nothing below it, upstream takes a list element as it stands, and of a field only
+            // that it is there: its leaves, if it has any, are members by themselves.
+            (true, None) if self.extract => {
+                let is_branch = matches!(step, Step::Field(_)) && !is_empty(value);
+                Some(if is_branch { descend(&Set::new()) } else { value.clone() })
+            }
+            (true, below) => self.extract.then(|| descend(below.unwrap_or(&Set::new()))),
             (false, Some(below)) => Some(descend(below)),
             (false, None) => (!self.extract).then(|| value.clone()),
         }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(elements) => elements.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
     }
 }
