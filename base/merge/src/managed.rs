@@ -71,6 +71,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// Applies `config`, the wish of `request.manager`, to `live` (`None`: it does not exist yet).
 ///
 /// Returns the new object with its `managedFields`, not yet defaulted. If nothing would change, it equals `live`.
+/// Where a map or list lost all it had, there is null, as upstream: drop nulls (of custom resources those that are
+/// not `nullable`) before the object is validated and stored.
 pub fn apply(live: Option<&Value>, config: &Value, force: bool, request: &Request) -> Result<Value, Error> {
     check_config(config, request)?;
     let nothing = Value::Object(serde_json::Map::new());
