@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 mod openapi;
+mod tidy;
 
 pub use openapi::Error;
 

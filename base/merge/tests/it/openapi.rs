@@ -147,3 +147,26 @@ fn names_that_only_refer_to_themselves_are_refused() {
     let read = Schema::from_openapi(&components["A"], |name| components.get(name));
     assert_eq!(read.map(|_| ()), Err(Error::TooDeep));
 }
+
+#[test]
+fn tidying_drops_what_go_leaves_out_and_keeps_structs() {
+    let mut object = json!({
+        "metadata": {"name": "d", "labels": {}, "annotations": {"a": null}, "finalizers": []},
+        "spec": {
+            "replicas": null, "selector": {},
+            "template": {"spec": {"containers": [{"name": "c", "args": [], "image": null, "resources": {}}]}}
+        },
+        "status": {}
+    });
+    schema("Deployment").tidy(&mut object);
+    let want = json!({
+        "metadata": {"name": "d", "annotations": {"a": ""}},
+        "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "resources": {}}]}}},
+        "status": {}
+    });
+    assert_eq!(object, want);
+    let mut free = json!({"free": {"a": null, "b": {}}, "any": {"c": []}, "opaque": {}});
+    let before = free.clone();
+    schema("Tree").tidy(&mut free);
+    assert_eq!(free, before);
+}
