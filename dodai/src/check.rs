@@ -85,7 +85,8 @@ fn object(
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let is_replaced = join(path, required) == "spec.source.digest" && map.contains_key("folder");
         if !map.contains_key(required) && !is_replaced {
-            let message = format!("missing field `{required}` ({})", if path.is_empty() { "the object" } else { path });
+            let message =
+                format!("missing field `{required}` ({})", if path.is_empty() { "the object" } else { path });
             errors.push(manifest.place.error(path, &message, None));
         }
     }

@@ -31,7 +31,13 @@ enum Event {
 
 /// Follows the Apps for at most `timeout`.
 pub(crate) async fn follow(client: &Client, apps: &[AppliedApp], steps: &Steps, timeout: Duration) -> End {
-    let mut follower = Follower { wanted: apps, steps, apps: BTreeMap::new(), releases: BTreeMap::new(), shown: BTreeSet::new() };
+    let mut follower = Follower {
+        wanted: apps,
+        steps,
+        apps: BTreeMap::new(),
+        releases: BTreeMap::new(),
+        shown: BTreeSet::new(),
+    };
     let events = stream::select(
         watcher(Api::<App>::all(client.clone()), watcher::Config::default())
             .default_backoff()
@@ -108,19 +114,27 @@ impl Follower<'_> {
             (ReleasePhase::RollingOut, "serving", ReleasePhase::Active),
         ];
         for (from, word, to) in steps {
-            let (Some(began), Some(ended)) = (time(&status.entered, from), time(&status.entered, to)) else { continue };
+            let (Some(began), Some(ended)) = (time(&status.entered, from), time(&status.entered, to)) else {
+                continue;
+            };
             let id = (release.uid().unwrap_or_default(), from, attempt);
             if !is_recent(ended) || !self.shown.insert(id) {
                 continue;
             }
             let detail = match from {
-                ReleasePhase::Building => command(release.spec.source.as_ref().and_then(|source| Some(&source.build.as_ref()?.command))),
-                ReleasePhase::Migrating => match status.migration.as_ref().map(|migration| migration.outcome.as_str()) {
-                    None => continue,
-                    Some("Skipped") => "already done by an earlier release".to_owned(),
-                    Some(_) => command(release.spec.release.as_ref().map(|step| &step.command)),
-                },
-                _ => condition::find(&status.conditions, "Ready").map(|ready| ready.message.clone()).unwrap_or_default(),
+                ReleasePhase::Building => command(
+                    release.spec.source.as_ref().and_then(|source| Some(&source.build.as_ref()?.command)),
+                ),
+                ReleasePhase::Migrating => {
+                    match status.migration.as_ref().map(|migration| migration.outcome.as_str()) {
+                        None => continue,
+                        Some("Skipped") => "already done by an earlier release".to_owned(),
+                        Some(_) => command(release.spec.release.as_ref().map(|step| &step.command)),
+                    }
+                }
+                _ => condition::find(&status.conditions, "Ready")
+                    .map(|ready| ready.message.clone())
+                    .unwrap_or_default(),
             };
             let took = Duration::try_from(ended.duration_since(began)).ok();
             self.steps.done(app, &format!("{number} {word:<9} {detail}"), took);
@@ -154,7 +168,8 @@ impl Follower<'_> {
                     self.steps.failed(&wanted.name, &message, &[]);
                     failed = true;
                 }
-                AppPhase::Running if condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.is_true()) => {}
+                AppPhase::Running
+                    if condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.is_true()) => {}
                 _ => return None,
             }
         }
