@@ -57,6 +57,8 @@ pub trait PodHandle: Send + Sync + 'static {
     fn listening<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Vec<SocketAddr>>>;
     /// Folder on this machine for what belongs to the Pod alone and goes with it.
     fn folder(&self) -> &std::path::Path;
+    /// Nothing will be started any more: gives up what only running containers need. Logs and outcomes stay.
+    fn rest(&self) -> BoxFuture<'_, ()>;
     /// Ends what still runs at once and forgets the Pod with all its files.
     fn remove(&self) -> BoxFuture<'_, Result<()>>;
 }

@@ -167,6 +167,10 @@ impl PodHandle for FakePod {
         &self.folder
     }
 
+    fn rest(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+
     fn remove(&self) -> BoxFuture<'_, Result<()>> {
         lock(&self.pods).remove(&self.config.uid);
         ready(Ok(())).boxed()

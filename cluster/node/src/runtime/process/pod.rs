@@ -222,9 +222,11 @@ impl ProcessPod {
         }
         let scratch = self.folder.join("scratch").join(&start.name).join("tmp");
         remove_tree(&scratch).map_err(Error::file("remove", &scratch))?;
-        fs::create_dir_all(&scratch)
-            .and_then(|()| fs::set_permissions(&scratch, fs::Permissions::from_mode(0o1777)))
-            .map_err(Error::file("make", &scratch))?;
+        for (folder, mode) in [(scratch.clone(), 0o1777), (scratch.join("home"), 0o777)] {
+            fs::create_dir_all(&folder)
+                .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(mode)))
+                .map_err(Error::file("make", folder))?;
+        }
         start.mounts.insert(0, Mount::Bind { source: scratch, target: "/tmp".to_string(), read_only: false });
         let mut refused = self.shared.refused.subscribe();
         let mut state = self.shared.state.subscribe();
@@ -340,6 +342,10 @@ impl PodHandle for ProcessPod {
 
     fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    fn rest(&self) -> BoxFuture<'_, ()> {
+        self.tell(Request::Shutdown).boxed()
     }
 
     fn remove(&self) -> BoxFuture<'_, Result<()>> {
