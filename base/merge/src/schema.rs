@@ -82,10 +82,12 @@ pub enum MapKind {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Field {
     pub ty: TypeRef,
-    /// Only read when the field is a key of a list of maps.
+    /// Read when the field is a key of a list of maps, and by [`Schema::skeleton`].
     pub default: Option<Value>,
     /// Only read by `strategic`.
     pub patch: Patch,
+    /// Present in every object of the type, even if nobody set it; see [`Schema::skeleton`].
+    pub always: bool,
 }
 
 /// `x-kubernetes-patch-strategy` and `x-kubernetes-patch-merge-key`.
@@ -137,14 +139,14 @@ pub enum Granularity {
 }
 
 /// A type found by a reference, its granularity settled.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Resolved<'a> {
     pub(crate) scalar: Option<Scalar>,
     pub(crate) list: Option<ResolvedList<'a>>,
     pub(crate) map: Option<ResolvedMap<'a>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedList<'a> {
     pub(crate) element: &'a TypeRef,
     pub(crate) atomic: bool,
@@ -152,11 +154,14 @@ pub(crate) struct ResolvedList<'a> {
     pub(crate) keys: &'a [String],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct ResolvedMap<'a> {
     pub(crate) map: &'a Map,
     pub(crate) atomic: bool,
 }
+
+/// Levels of structs in a skeleton.
+const SKELETON_DEPTH_MAX: usize = 16;
 
 static DEDUCED: LazyLock<Type> = LazyLock::new(|| Type {
     scalar: Some(Scalar::Untyped),
@@ -207,6 +212,31 @@ impl Schema {
     /// An entry of the table.
     pub fn named(&self, name: &str) -> Option<&Type> {
         self.types.get(name)
+    }
+
+    /// What an object of a built-in kind holds before anything is set. Fields with the default `{}` (upstream's
+    /// generator writes it for structs held by value) are there as skeletons of their own type, and other
+    /// [`always`](Field::always) fields as null. Not meant to be stored.
+    pub fn skeleton(&self) -> Value {
+        self.skeleton_of(&self.root, 0)
+    }
+
+    fn skeleton_of(&self, reference: &TypeRef, depth: usize) -> Value {
+        let mut members = serde_json::Map::new();
+        let map = self.resolve(reference).and_then(|resolved| resolved.map);
+        // A Go struct cannot hold itself by value; the bound is for schemas that say it does.
+        if let Some(map) = map.filter(|_| depth < SKELETON_DEPTH_MAX) {
+            for (name, field) in &map.map.fields {
+                let by_value =
+                    field.default.as_ref().and_then(Value::as_object).is_some_and(|map| map.is_empty());
+                if by_value {
+                    members.insert(name.clone(), self.skeleton_of(&field.ty, depth + 1));
+                } else if field.always {
+                    members.insert(name.clone(), Value::Null);
+                }
+            }
+        }
+        Value::Object(members)
     }
 
     /// The type a reference means. `None`: the name is unknown, or a scalar type is told to be granular or atomic.
@@ -307,6 +337,11 @@ impl<'a> Resolved<'a> {
         }
     }
 
+    /// Which parts are there; enough to compare two deductions from the same type.
+    pub(crate) fn shape(self) -> (bool, bool, bool) {
+        (self.scalar.is_some(), self.list.is_some(), self.map.is_some())
+    }
+
     /// Which part handles the value, in upstream's order of preference.
     pub(crate) fn part(self) -> Option<Part<'a>> {
         match self {
@@ -318,7 +353,7 @@ impl<'a> Resolved<'a> {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Part<'a> {
     Map(ResolvedMap<'a>),
     List(ResolvedList<'a>),

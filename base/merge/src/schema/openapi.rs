@@ -105,11 +105,13 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
     fn map(&mut self, schema: &'a Value, preserve: bool, depth: usize) -> Result<Map, Error> {
         let mut map = Map { kind: map_kind(schema)?.unwrap_or_default(), ..Map::default() };
         let properties = schema.get("properties").and_then(Value::as_object);
+        let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for (name, property) in properties.into_iter().flatten() {
             let field = Field {
                 ty: self.reference(property, false, depth + 1)?,
                 default: property.get("default").cloned(),
                 patch: patch(property)?,
+                always: required.iter().any(|required| required == name),
             };
             map.fields.insert(name.clone(), field);
         }
