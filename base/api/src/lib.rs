@@ -1,1 +1,15 @@
-//! placeholder
+//! Every resource type that dodai reads or writes.
+//!
+//! Upstream kinds of the Kubernetes API itself come from `k8s-openapi`; this crate holds the kinds of our own group,
+//! `dodai.dev/v1alpha1`, and the names (labels, annotations, image references) by which crates that do not know each
+//! other meet in objects. One kind, one file: `src/<group>/<kind>.rs`. CRDs are generated from these types.
+//!
+//! Deliberately absent: any IO, any async code, any client.
+
+pub mod crds;
+pub mod dodai;
+pub mod duration;
+pub mod names;
+
+pub use dodai::app::{App, AppPhase, AppSpec, AppStatus};
+pub use dodai::release::{Release, ReleasePhase, ReleaseSpec, ReleaseStatus};

@@ -71,6 +71,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// Applies `config`, the wish of `request.manager`, to `live` (`None`: it does not exist yet).
 ///
 /// Returns the new object with its `managedFields`, not yet defaulted. If nothing would change, it equals `live`.
+/// Where a map or list lost all it had, there is null, as upstream: drop nulls (of custom resources those that are
+/// not `nullable`) before the object is validated and stored.
 pub fn apply(live: Option<&Value>, config: &Value, force: bool, request: &Request) -> Result<Value, Error> {
     check_config(config, request)?;
     let nothing = Value::Object(serde_json::Map::new());
@@ -183,7 +185,7 @@ fn record_update(live: &Typed, new: &Typed, tracked: &mut Tracked, request: &Req
     // What is written now is first owned by nobody known, so that the manager's own earlier fields are treated as
     // everybody's: those it removes are lost.
     let current = Manager { name: "current-operation".into(), ..Manager::default() };
-    let ignored = ignored(request);
+    let ignored = ignored(tracked, request);
     let updater = Updater { converter: request.converter, ignored: &ignored };
     tracked.managers = updater.update(live, new, &tracked.managers, &current).map_err(conflict::error)?;
     strip(tracked, &current);
@@ -209,7 +211,7 @@ fn apply_or_migrate(
     force: bool,
     request: &Request,
 ) -> Result<Applied, Error> {
-    let ignored = ignored(request);
+    let ignored = ignored(tracked, request);
     let updater = Updater { converter: request.converter, ignored: &ignored };
     let result = updater.apply(live, config, &tracked.managers, manager, force);
     let conflicts = match result {
@@ -265,9 +267,14 @@ fn empty_object(request: &Request) -> Value {
     request.empty.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()))
 }
 
-fn ignored(request: &Request) -> BTreeMap<Arc<str>, Ignored> {
-    let entry = request.reset_fields.map(|set| (request.api_version.into(), Ignored::Fields(set.clone())));
-    entry.into_iter().collect()
+/// The reset fields, for the version of the request and those of all managers: they are the same in each.
+fn ignored(tracked: &Tracked, request: &Request) -> BTreeMap<Arc<str>, Ignored> {
+    let Some(set) = request.reset_fields else { return BTreeMap::new() };
+    let versions = tracked.managers.values().map(|owned| owned.version.clone());
+    versions
+        .chain([request.api_version.into()])
+        .map(|version| (version, Ignored::Fields(set.clone())))
+        .collect()
 }
 
 /// What the server decides, or what names the object, belongs to nobody.

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 mod openapi;
+mod tidy;
 
 pub use openapi::Error;
 
@@ -198,6 +199,9 @@ impl Schema {
     /// `format`, one-element `allOf` around a `$ref`, and the extensions `x-kubernetes-list-type`,
     /// `-list-map-keys`, `-map-type`, `-patch-strategy`, `-patch-merge-key`, `-preserve-unknown-fields`,
     /// `-int-or-string` and `-embedded-resource`. Everything else is ignored.
+    ///
+    /// A CRD's schema says only `type: object` of `metadata`: put a `$ref` to `ObjectMeta` in its place before, or its
+    /// lists (`finalizers`, `ownerReferences`) become atoms.
     pub fn from_openapi<'a>(
         root: &'a Value,
         resolve: impl FnMut(&str) -> Option<&'a Value>,

@@ -69,7 +69,6 @@ struct Place<'a> {
     ty: &'a TypeRef,
 }
 
-static OPAQUE: TypeRef = TypeRef { target: Target::Opaque, granularity: None };
 static NO_PATCH: Patch = Patch { strategy: PatchStrategy::Unset, retain_keys: false, merge_key: None };
 
 impl<'a> Place<'a> {
@@ -85,10 +84,10 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The elements of a list.
+    /// The elements of a list. A type that is no list stands for its own elements, as upstream's lookup has it.
     fn element(self) -> Place<'a> {
         let list = self.schema.resolve(self.ty).and_then(|resolved| resolved.list);
-        Place { ty: list.map_or(&OPAQUE, |list| list.element), ..self }
+        Place { ty: list.map_or(self.ty, |list| list.element), ..self }
     }
 
     /// Short name of the type, as upstream shows it.

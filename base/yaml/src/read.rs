@@ -212,13 +212,14 @@ impl Reader {
             NodeKind::Sequence { style: StructureStyle::Block, .. }
                 | NodeKind::Mapping { style: StructureStyle::Block, .. }
         );
+        // Not for flow collections: a line may hold a million of them, and each look back is as long as the line.
+        if !is_block {
+            return Ok(());
+        }
         let before = &self.source.text[..offset];
         let line_start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
         let indentation = &before[line_start..];
-        if is_block
-            && indentation.contains('\t')
-            && indentation.trim_matches([' ', '\t', '-', '?']).is_empty()
-        {
+        if indentation.contains('\t') && indentation.trim_matches([' ', '\t', '-', '?']).is_empty() {
             let tab = line_start + indentation.find('\t').unwrap_or(0);
             return Err(self.error(ErrorKind::TabInIndentation, tab));
         }
@@ -382,7 +383,11 @@ impl Reader {
         let message = match error.kind() {
             granit::ErrorKind::UnknownAnchor => "the alias has no anchor before it".to_owned(),
             granit::ErrorKind::TabInBlockIndentation => {
-                return self.error(ErrorKind::TabInIndentation, offset);
+                // The parser points behind the tab.
+                let before = &self.source.text[..offset];
+                let line = &before[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];
+                let back = line.find('\t').map_or(0, |at| line.len() - at);
+                return self.error(ErrorKind::TabInIndentation, offset - back);
             }
             _ => error.info(),
         };

@@ -148,12 +148,14 @@ pub(crate) fn is_plain_safe(text: &str, place: Place) -> bool {
         _ => first.is_alphanumeric(),
     };
     let breaks_flow = |c: char| matches!(c, ',' | '[' | ']' | '{' | '}' | ':');
+    if place.flow && text.contains(breaks_flow) {
+        return false;
+    }
     starts_well
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
         && !text.chars().any(|c| needs_escape(c) || c == '\t' || c == '\n')
-        && !(place.flow && text.contains(breaks_flow))
         && !looks_like_other(text)
 }
 

@@ -34,7 +34,7 @@ pub(super) fn read<'a>(
     resolve: impl FnMut(&str) -> Option<&'a Value>,
 ) -> Result<Schema, Error> {
     let mut reader = Reader { resolve, types: BTreeMap::new(), waiting: Vec::new() };
-    let root = reader.reference(root, false, 0)?;
+    let root = reader.reference(root, 0)?;
     while let Some(name) = reader.waiting.pop() {
         if reader.types.contains_key(&name) {
             continue;
@@ -42,7 +42,7 @@ pub(super) fn read<'a>(
         let schema = (reader.resolve)(&name).ok_or_else(|| Error::UnknownReference(name.clone()))?;
         // Marks the name as taken while its own fields are read.
         reader.types.insert(name.clone(), Type::default());
-        let ty = reader.ty(schema, false, 0)?;
+        let ty = reader.ty(schema, 0)?;
         reader.types.insert(name, ty);
     }
     Ok(Schema::new(reader.types, root))
@@ -56,12 +56,12 @@ struct Reader<F> {
 
 impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
     /// A use of a schema: by name, or written out in place.
-    fn reference(&mut self, schema: &'a Value, preserve: bool, depth: usize) -> Result<TypeRef, Error> {
+    fn reference(&mut self, schema: &'a Value, depth: usize) -> Result<TypeRef, Error> {
         if depth > DEPTH_MAX {
             return Err(Error::TooDeep);
         }
         let Some(name) = reference_name(schema) else {
-            let ty = self.ty(schema, preserve, depth)?;
+            let ty = self.ty(schema, depth)?;
             return Ok(TypeRef::inline(ty));
         };
         if !self.types.contains_key(name) {
@@ -76,16 +76,16 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
         Ok(reference)
     }
 
-    fn ty(&mut self, schema: &'a Value, preserve: bool, depth: usize) -> Result<Type, Error> {
+    fn ty(&mut self, schema: &'a Value, depth: usize) -> Result<Type, Error> {
         if let Some(name) = reference_name(schema) {
             // A named type that is only another name: copy what it says.
             let target = (self.resolve)(name).ok_or_else(|| Error::UnknownReference(name.to_owned()))?;
             if depth > DEPTH_MAX {
                 return Err(Error::TooDeep);
             }
-            return self.ty(target, preserve, depth + 1);
+            return self.ty(target, depth + 1);
         }
-        let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields").unwrap_or(preserve);
+        let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields").unwrap_or(false);
         let embedded = flag(schema, "x-kubernetes-embedded-resource").unwrap_or(false);
         if flag(schema, "x-kubernetes-int-or-string") == Some(true) {
             return Ok(Type { scalar: Some(Scalar::Untyped), ..Type::default() });
@@ -95,7 +95,7 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
                 let map = self.map(schema, preserve || embedded, depth)?;
                 Ok(Type { map: Some(map), ..Type::default() })
             }
-            Kind::Array => Ok(Type { list: Some(self.list(schema, preserve, depth)?), ..Type::default() }),
+            Kind::Array => Ok(Type { list: Some(self.list(schema, depth)?), ..Type::default() }),
             Kind::Scalar(scalar) => Ok(Type { scalar: Some(scalar), ..Type::default() }),
             Kind::Unknown if preserve => Ok(super::DEDUCED.clone()),
             Kind::Unknown => Ok(super::OPAQUE.clone()),
@@ -108,7 +108,7 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
         let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for (name, property) in properties.into_iter().flatten() {
             let field = Field {
-                ty: self.reference(property, false, depth + 1)?,
+                ty: self.reference(property, depth + 1)?,
                 default: property.get("default").cloned(),
                 patch: patch(property)?,
                 always: required.iter().any(|required| required == name),
@@ -118,7 +118,7 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
         map.element = match schema.get("additionalProperties") {
             Some(Value::Bool(true)) => Some(TypeRef::deduced()),
             Some(Value::Bool(false)) => None,
-            Some(element) => Some(self.reference(element, false, depth + 1)?),
+            Some(element) => Some(self.reference(element, depth + 1)?),
             // An object without a word about its fields is free-form.
             None if preserve || map.fields.is_empty() => Some(TypeRef::deduced()),
             None => None,
@@ -126,9 +126,9 @@ impl<'a, F: FnMut(&str) -> Option<&'a Value>> Reader<F> {
         Ok(map)
     }
 
-    fn list(&mut self, schema: &'a Value, preserve: bool, depth: usize) -> Result<List, Error> {
+    fn list(&mut self, schema: &'a Value, depth: usize) -> Result<List, Error> {
         let element = match schema.get("items") {
-            Some(items) => self.reference(items, preserve, depth + 1)?,
+            Some(items) => self.reference(items, depth + 1)?,
             None => TypeRef::deduced(),
         };
         let kind = match text(schema, "x-kubernetes-list-type") {

@@ -144,11 +144,14 @@ fn set_element_order(
     let (below, meta) = place.field(key)?;
     let merge_key = meta.merge_key.as_deref();
     order::check(new.as_deref().unwrap_or_default(), wanted, merge_key)?;
-    let live = old.clone().unwrap_or_default();
+    let mut live = old.clone().unwrap_or_default();
     let merged = match (old, new) {
         (Some(old), None) => old,
         (None, Some(new)) => new.into_iter().filter_map(directives::clean).collect(),
         (Some(old), Some(new)) if meta.strategy == PatchStrategy::Merge => {
+            if let Some(merge_key) = merge_key {
+                live = order_after_deletions(live, &new, merge_key);
+            }
             merge(old, new, below.element(), merge_key)?
         }
         (_, new) => new.unwrap_or_default(),
@@ -159,4 +162,22 @@ fn set_element_order(
         }
     }
     Ok(Some(order::enforce(merged, wanted, &live, merge_key)))
+}
+
+/// The live order that a reordered list is measured by. Upstream deletes and appends in the memory of the live list, so
+/// that as many new elements as were deleted count as standing at its end; clients' patches are made to fit that.
+fn order_after_deletions(live: Vec<Value>, patch: &[Value], key: &str) -> Vec<Value> {
+    let before = live.len();
+    let deletes = |element: &Value| {
+        patch.iter().any(|wanted| directives::is_delete(wanted) && wanted.get(key) == element.get(key))
+    };
+    let mut left: Vec<Value> = live.into_iter().filter(|element| !deletes(element)).collect();
+    let deleted = before - left.len();
+    let is_new = |wanted: &&Value| {
+        wanted.get(directives::PATCH).is_none()
+            && !left.iter().any(|element| element.get(key) == wanted.get(key))
+    };
+    let new: Vec<Value> = patch.iter().filter(is_new).take(deleted).cloned().collect();
+    left.extend(new);
+    left
 }

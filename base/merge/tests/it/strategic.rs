@@ -70,7 +70,10 @@ fn patches_are_applied_as_upstream_applies_them() {
     for name in ["create-and-apply", "create-and-apply-raw", "unknown-field"] {
         let mut part = Judge::new(SUITE, name);
         for case in lines(&folder.join(format!("{name}.jsonl"))) {
-            part.case(text(&case, "name"), both_halves(&case, &schema(&case)));
+            // Some rows are only about the creation of patches.
+            if case.get("twoWayResult").is_some() || case.get("threeWayResult").is_some() {
+                part.case(text(&case, "name"), both_halves(&case, &schema(&case)));
+            }
         }
         part.finish();
     }

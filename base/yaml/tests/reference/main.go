@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	goyaml "go.yaml.in/yaml/v2"
 	"sigs.k8s.io/yaml"
 )
 
@@ -27,6 +28,20 @@ func conv(b []byte, strict bool) (out string, err error) {
 		j, err = yaml.YAMLToJSON(b)
 	}
 	return string(j), err
+}
+
+// The conversion stops after the first document; this reads on to the end ("table all").
+func rest(b []byte) (err error) {
+	d := goyaml.NewDecoder(bytes.NewReader(b))
+	for {
+		var v interface{}
+		if err = d.Decode(&v); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 func split(b []byte) [][]byte {
@@ -63,6 +78,9 @@ func main() {
 		}
 		for _, t := range in {
 			j, err := conv([]byte(t), false)
+			if err == nil && len(os.Args) > 2 {
+				err = rest([]byte(t))
+			}
 			r := row{Name: t}
 			if err != nil {
 				r.Error = err.Error()

@@ -1,0 +1,11 @@
+//! The CRDs of our own kinds, generated from the types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::{App, Release};
+
+/// All CRDs of the group `dodai.dev`, in the order in which they are installed.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![App::crd(), Release::crd()]
+}

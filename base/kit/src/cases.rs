@@ -1,0 +1,69 @@
+//! Plan cases: a folder with `given.yaml` (objects) and `want.yaml` (the plan), one per behaviour.
+//!
+//! `given.yaml` starts with a document `now: <RFC 3339>` and then holds objects as `kubectl get -o yaml` prints them.
+//! `UPDATE_GOLDEN=1` writes `want.yaml`; a person reads the difference.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::controller::Controller;
+use crate::view::{Objects, View};
+
+/// Runs every case below `folder` for the object of `C::Kind` in it, and panics with all that differ.
+///
+/// The folder's name is the sentence that the case proves. Returns how many there were.
+pub fn run<C: Controller>(folder: &Path) -> usize {
+    let mut cases: Vec<PathBuf> = match fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
+        Err(error) => panic!("cannot read the cases in {}: {error}", folder.display()),
+    };
+    cases.retain(|case| case.join("given.yaml").is_file());
+    cases.sort();
+    let mut failures = String::new();
+    for case in &cases {
+        if let Err(difference) = run_one::<C>(case) {
+            // Writing to a String cannot fail.
+            let _ = writeln!(failures, "{}:\n{difference}", case.display());
+        }
+    }
+    assert!(failures.is_empty(), "plan cases that differ (UPDATE_GOLDEN=1 rewrites them):\n{failures}");
+    cases.len()
+}
+
+fn run_one<C: Controller>(case: &Path) -> Result<(), String> {
+    let given = fs::read_to_string(case.join("given.yaml")).map_err(|error| error.to_string())?;
+    let objects = read(&given)?;
+    let view = View::of_objects(objects.clone());
+    let object =
+        objects.list::<C::Kind>(None).into_iter().next().ok_or("no object of the controller's kind")?;
+    let plan = C::plan(&C::observe(&view, &object));
+    let got = dodai_yaml::to_string(&plan.to_json());
+    let file = case.join("want.yaml");
+    let want = fs::read_to_string(&file).unwrap_or_default();
+    if got == want {
+        return Ok(());
+    }
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        return fs::write(&file, got).map_err(|error| error.to_string());
+    }
+    Err(format!("--- want\n{want}--- got\n{got}"))
+}
+
+/// Reads a `given.yaml`.
+pub fn read(text: &str) -> Result<Objects, String> {
+    let documents = dodai_yaml::parse(text).map_err(|error| error.to_string())?;
+    let mut values = Vec::new();
+    let mut now = Timestamp::UNIX_EPOCH;
+    for document in &documents {
+        let value = document.to_json().map_err(|error| error.to_string())?;
+        match value.get("now").and_then(Value::as_str) {
+            Some(text) => now = text.parse().map_err(|error| format!("now: {error}"))?,
+            None => values.push(value),
+        }
+    }
+    Ok(Objects { now, values })
+}

@@ -1,0 +1,273 @@
+//! The loop that all controllers share: caches wake objects up, each due object is observed, planned and executed.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use kube::Client;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+use crate::cache::{Caches, Key, Kind};
+use crate::clock::Clock;
+use crate::error::{Error, chain};
+use crate::execute::execute;
+use crate::metrics::Metrics;
+use crate::plan::{Plan, controller_of};
+use crate::view::View;
+
+/// Objects of one controller that are worked on at the same time.
+pub const CONCURRENT_MAX: usize = 8;
+/// Passes in a row that may panic before the object is set aside until it changes.
+pub const PANICS_MAX: u32 = 3;
+/// Wake-ups that may be queued between a cache and the loop; a cache that is faster waits.
+const WAKEUPS_MAX: usize = 1024;
+/// How soon to look again after somebody else wrote the object in between.
+const CONFLICT_WAIT: Duration = Duration::from_millis(20);
+
+/// What controllers of a process share.
+#[derive(Clone)]
+pub struct Context {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// One watch per kind.
+    pub caches: Caches,
+    /// The time.
+    pub clock: Clock,
+    /// The counters.
+    pub metrics: Metrics,
+}
+
+impl Context {
+    /// A context with caches of its own.
+    pub fn new(client: Client, clock: Clock) -> Context {
+        Context { caches: Caches::new(client.clone()), client, clock, metrics: Metrics::default() }
+    }
+
+    /// The reader that `observe` gets.
+    pub fn view(&self) -> View {
+        View::of_caches(self.caches.clone(), self.clock.clone())
+    }
+}
+
+/// A controller of objects of one kind.
+pub trait Controller: Send + Sync + 'static {
+    /// The kind whose objects are brought to what their spec asks for.
+    type Kind: Kind;
+    /// Everything that `plan` may look at.
+    type World: Send;
+
+    /// Short name, a label of metrics and logs.
+    const NAME: &'static str;
+    /// Field manager of everything that is written, `dodai-<engine>`.
+    const MANAGER: &'static str;
+
+    /// Names the other kinds that are read, and which objects a change of them wakes up.
+    fn watches(watches: &mut Watches<'_, Self::Kind>);
+
+    /// Reads what `plan` needs.
+    fn observe(view: &View, object: &Arc<Self::Kind>) -> Self::World;
+
+    /// Decides. Looks at the whole world, never at what changed.
+    fn plan(world: &Self::World) -> Plan;
+}
+
+/// One unit that can be switched off: a name and its controllers.
+pub struct Engine {
+    /// The engine's name, as `dodai.yaml` and the crate have it.
+    pub name: &'static str,
+    /// The loops to run, each named.
+    pub controllers: Vec<(&'static str, RunFn)>,
+}
+
+/// Runs one controller until told to stop.
+pub type RunFn = fn(Context, watch::Receiver<bool>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Engine {
+    /// An engine without controllers yet.
+    pub fn new(name: &'static str) -> Engine {
+        Engine { name, controllers: Vec::new() }
+    }
+
+    /// Adds a controller.
+    pub fn with<C: Controller>(mut self) -> Engine {
+        self.controllers.push((C::NAME, |context, stop| Box::pin(run::<C>(context, stop))));
+        self
+    }
+}
+
+/// Collects what wakes a controller up.
+pub struct Watches<'a, K> {
+    caches: &'a Caches,
+    wake: mpsc::Sender<Key>,
+    view: View,
+    synced: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    tasks: &'a mut tokio::task::JoinSet<()>,
+    kind: std::marker::PhantomData<K>,
+}
+
+impl<K: Kind> Watches<'_, K> {
+    /// Objects of `C` that a `K` controls wake their owner.
+    pub fn owned<C: Kind>(&mut self) {
+        self.mapped::<C>(|object, _| {
+            let owner = controller_of(object).filter(|owner| owner.kind == K::kind(&()));
+            owner
+                .map(|owner| Key::new(object.meta().namespace.clone().unwrap_or_default(), &owner.name))
+                .into_iter()
+                .collect()
+        });
+    }
+
+    /// Objects of `C` wake the `K` of their namespace that this label names.
+    pub fn labelled<C: Kind>(&mut self, label: &'static str) {
+        self.mapped::<C>(move |object, _| {
+            let name = object.meta().labels.as_ref().and_then(|labels| labels.get(label));
+            let namespace = object.meta().namespace.clone().unwrap_or_default();
+            name.map(|name| Key::new(namespace, name)).into_iter().collect()
+        });
+    }
+
+    /// Objects of `C` are read, and wake nobody.
+    pub fn read<C: Kind>(&mut self) {
+        let cache = self.caches.of::<C>();
+        self.synced.push(Box::pin(async move { cache.synced().await }));
+    }
+
+    /// Objects of `C` wake the keys that `map` gives.
+    pub fn mapped<C: Kind>(&mut self, map: impl Fn(&C, &View) -> Vec<Key> + Send + Sync + 'static) {
+        let cache = self.caches.of::<C>();
+        let mut changes = cache.subscribe();
+        let (wake, view) = (self.wake.clone(), self.view.clone());
+        let for_sync = cache.clone();
+        self.synced.push(Box::pin(async move { for_sync.synced().await }));
+        self.tasks.spawn(async move {
+            loop {
+                let objects = match changes.recv().await {
+                    Ok(object) => vec![object],
+                    // Too far behind to know what changed: everything may have.
+                    Err(broadcast::error::RecvError::Lagged(_)) => cache.list(None),
+                    Err(broadcast::error::RecvError::Closed) => return,
+                };
+                for key in objects.iter().flat_map(|object| map(object, &view)) {
+                    if wake.send(key).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Runs a controller until `stop` says `true`. Passes that have begun are ended, not cut off.
+pub async fn run<C: Controller>(context: Context, mut stop: watch::Receiver<bool>) {
+    let (wake, mut woken) = mpsc::channel(WAKEUPS_MAX);
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut watches = Watches::<C::Kind> {
+        caches: &context.caches,
+        wake,
+        view: context.view(),
+        synced: Vec::new(),
+        tasks: &mut tasks,
+        kind: std::marker::PhantomData,
+    };
+    watches.mapped::<C::Kind>(|object, _| vec![Key::of(object)]);
+    C::watches(&mut watches);
+    let synced = std::mem::take(&mut watches.synced);
+    drop(watches);
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => return,
+        _ = futures::future::join_all(synced) => {}
+    }
+
+    let mut queue = crate::queue::Queue::default();
+    for object in context.caches.of::<C::Kind>().list(None) {
+        queue.add(Key::of(object.as_ref()), Instant::now());
+    }
+    let mut running = FuturesUnordered::new();
+    loop {
+        while running.len() < CONCURRENT_MAX
+            && let Some(key) = queue.take(Instant::now())
+        {
+            running.push(pass::<C>(context.clone(), key));
+        }
+        let due = queue.next().filter(|_| running.len() < CONCURRENT_MAX);
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some((key, outcome)) = running.next(), if !running.is_empty() => settle::<C>(&mut queue, key, outcome),
+            Some(key) = woken.recv() => queue.add(key, Instant::now()),
+            () = due => {}
+        }
+    }
+    while running.next().await.is_some() {}
+}
+
+/// One pass over one object. `Ok(None)`: nothing more to do until something changes.
+async fn pass<C: Controller>(context: Context, key: Key) -> (Key, Result<Option<Duration>, Error>) {
+    let Some(object) = context.caches.of::<C::Kind>().get(&key) else { return (key, Ok(None)) };
+    let started = Instant::now();
+    let view = context.view();
+    let decided = catch_unwind(AssertUnwindSafe(|| C::plan(&C::observe(&view, &object))));
+    let result = match decided {
+        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+        Ok(plan) => {
+            execute(&context, C::MANAGER, object.as_ref(), &plan).await.map(|writes| (plan.next, writes))
+        }
+    };
+    context.metrics.update(C::NAME, started.elapsed(), |counts| match &result {
+        Ok((next, writes)) => {
+            counts.actions += writes;
+            if next.is_some() { counts.requeued_after += 1 } else { counts.succeeded += 1 }
+        }
+        Err(error) => {
+            counts.errors += 1;
+            counts.panics += u64::from(matches!(error, Error::Panicked(_)));
+        }
+    });
+    (key, result.map(|(next, _)| next))
+}
+
+fn settle<C: Controller>(
+    queue: &mut crate::queue::Queue,
+    key: Key,
+    outcome: Result<Option<Duration>, Error>,
+) {
+    let now = Instant::now();
+    match outcome {
+        Ok(next) => {
+            queue.succeeded(&key);
+            queue.done(key, next.map(|next| now + next));
+        }
+        Err(error) if error.is_conflict() => queue.done(key, Some(now + CONFLICT_WAIT)),
+        Err(error) => {
+            let wait = queue.failed(&key);
+            let panics = matches!(error, Error::Panicked(_));
+            if panics && queue.failures(&key) >= PANICS_MAX {
+                tracing::error!(controller = C::NAME, object = %key, error = %chain(&error), "object set aside until it changes");
+                queue.done(key, None);
+            } else {
+                tracing::warn!(controller = C::NAME, object = %key, error = %chain(&error), ?wait, "pass failed");
+                queue.done(key, Some(now + wait));
+            }
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,72 @@
+//! What can go wrong while acting, and the one place where an error's chain is joined.
+
+use std::error::Error as StdError;
+
+/// Why an action, or writing the status, did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused an action or could not be reached.
+    #[error("cannot {verb} {kind} `{name}`")]
+    Action {
+        /// `create`, `apply`, `delete`, `replace` or `write the status of`.
+        verb: &'static str,
+        /// The kind of the object acted upon.
+        kind: String,
+        /// `namespace/name`, or the name alone.
+        name: String,
+        /// What the client reported.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An action that could overwrite what somebody else wrote was planned without the version that was seen.
+    #[error("a replace of {kind} `{name}` without resourceVersion was planned")]
+    Unguarded {
+        /// The kind.
+        kind: String,
+        /// `namespace/name`, or the name alone.
+        name: String,
+    },
+    /// An object could not be turned into JSON.
+    #[error("cannot serialise {0}")]
+    Serialise(&'static str, #[source] serde_json::Error),
+    /// `observe` or `plan` panicked.
+    #[error("the controller panicked: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// Whether somebody else wrote the object in between: look again at once, nothing is wrong.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Error::Action { source, .. } => {
+                matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the namespace is being deleted, so that nothing can be created in it any more.
+    pub fn is_namespace_terminating(&self) -> bool {
+        match self {
+            Error::Action { source, .. } => matches!(source.as_ref(),
+                kube::Error::Api(status) if status.code == 403 && status.message.contains("is being terminated")),
+            _ => false,
+        }
+    }
+}
+
+/// The error and its sources, joined by `: `. An error's own text never repeats its source, so this is the whole story.
+pub fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let part = error.to_string();
+        // Some outside crates repeat their source; say it once.
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        source = error.source();
+    }
+    text
+}

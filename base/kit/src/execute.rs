@@ -1,0 +1,221 @@
+//! Carries out a plan: the same code for every controller, so that no engine can forget a guard.
+//!
+//! - A create that finds the name taken leaves what is there.
+//! - An apply uses the controller's own field manager, by force.
+//! - A replace must carry the resourceVersion that was seen.
+//! - A delete carries the uid that was seen; an object that has gone, or was made anew, is left alone.
+//! - A status is written only when it says something new, against the version that was seen; a condition whose `status`
+//!   does not change keeps its time; a change of `Ready` becomes an event.
+
+use dodai_api::dodai::condition::Condition;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::ApiResource;
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+use crate::cache::Kind;
+use crate::controller::Context;
+use crate::error::Error;
+use crate::plan::{Action, Object, Plan, Target, display_name};
+
+/// Longest message of an event, in bytes (an Event's note is limited to 1 kB upstream).
+const EVENT_MESSAGE_BYTES_MAX: usize = 1000;
+
+/// Carries out the actions, then writes the status. Returns how many writes were made.
+pub async fn execute<K: Kind>(
+    context: &Context,
+    manager: &str,
+    object: &K,
+    plan: &Plan,
+) -> Result<u64, Error> {
+    let mut writes = 0;
+    for action in &plan.actions {
+        act(&context.client, manager, action).await?;
+        writes += 1;
+    }
+    if write_status(context, manager, object, plan).await? {
+        writes += 1;
+    }
+    Ok(writes)
+}
+
+async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Error> {
+    match action {
+        Action::Create(object) => create(client, manager, object).await,
+        Action::Apply(object) => {
+            let params = PatchParams::apply(manager).force();
+            let api = api(client, &object.resource, object.namespace());
+            let result = api.patch(object.name(), &params, &Patch::Apply(&object.value)).await;
+            result.map(drop).map_err(|source| failed("apply", object, source))
+        }
+        Action::Replace(object) => replace(client, manager, object).await,
+        Action::Delete(target) => delete(client, target).await,
+    }
+}
+
+async fn create(client: &Client, manager: &str, object: &Object) -> Result<(), Error> {
+    let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
+    let body = dynamic(object)?;
+    match api(client, &object.resource, object.namespace()).create(&params, &body).await {
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
+        result => result.map(drop).map_err(|source| failed("create", object, source)),
+    }
+}
+
+async fn replace(client: &Client, manager: &str, object: &Object) -> Result<(), Error> {
+    if object.value["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) {
+        return Err(Error::Unguarded { kind: object.resource.kind.clone(), name: object.display_name() });
+    }
+    let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
+    let body = dynamic(object)?;
+    let api = api(client, &object.resource, object.namespace());
+    let result = api.replace(object.name(), &params, &body).await;
+    result.map(drop).map_err(|source| failed("replace", object, source))
+}
+
+async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+        ..DeleteParams::background()
+    };
+    match api(client, &target.resource, target.namespace.as_deref()).delete(&target.name, &params).await {
+        // It has gone, or another of the same name is there: what we wanted gone is gone.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        result => result.map(drop).map_err(|source| Error::Action {
+            verb: "delete",
+            kind: target.resource.kind.clone(),
+            name: target.display_name(),
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<DynamicObject> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    }
+}
+
+fn dynamic(object: &Object) -> Result<DynamicObject, Error> {
+    serde_json::from_value(object.value.clone()).map_err(|source| Error::Serialise("an object", source))
+}
+
+fn failed(verb: &'static str, object: &Object, source: kube::Error) -> Error {
+    Error::Action {
+        verb,
+        kind: object.resource.kind.clone(),
+        name: object.display_name(),
+        source: Box::new(source),
+    }
+}
+
+/// Returns whether there was something new to write.
+async fn write_status<K: Kind>(
+    context: &Context,
+    manager: &str,
+    seen: &K,
+    plan: &Plan,
+) -> Result<bool, Error> {
+    let Some(mut status) = plan.status.clone() else { return Ok(false) };
+    let mut object = Object::new(seen);
+    let before: Vec<Condition> = conditions_of(&object.value["status"]);
+    if !plan.conditions.is_empty() {
+        let conditions = timed(&before, &plan.conditions, context.clock.now());
+        status["conditions"] =
+            serde_json::to_value(&conditions).map_err(|source| Error::Serialise("the conditions", source))?;
+    }
+    if object.value["status"] == status {
+        return Ok(false);
+    }
+    object.value["status"] = status;
+    let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
+    let body = dynamic(&object)?;
+    let api = api(&context.client, &object.resource, object.namespace());
+    let result = api.replace_status(object.name(), &params, &body).await;
+    match result {
+        // It has gone: nobody is left to read its status.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
+        result => result.map(drop).map_err(|source| failed("write the status of", &object, source))?,
+    }
+    if let Some(ready) = plan.conditions.iter().find(|condition| condition.type_ == "Ready")
+        && !before
+            .iter()
+            .any(|old| old.type_ == "Ready" && old.status == ready.status && old.reason == ready.reason)
+    {
+        let stalled =
+            plan.conditions.iter().any(|condition| condition.type_ == "Stalled" && condition.is_true());
+        record(context, manager, seen, ready, stalled).await;
+    }
+    Ok(true)
+}
+
+fn conditions_of(status: &Value) -> Vec<Condition> {
+    serde_json::from_value(status["conditions"].clone()).unwrap_or_default()
+}
+
+/// The wanted conditions, each with the time at which its `status` last changed.
+fn timed(before: &[Condition], wanted: &[Condition], now: Timestamp) -> Vec<Condition> {
+    let with_time = |condition: &Condition| {
+        let same = before.iter().find(|old| old.type_ == condition.type_ && old.status == condition.status);
+        let time = same.and_then(|old| old.last_transition_time.clone()).unwrap_or_else(|| rfc3339(now));
+        Condition { last_transition_time: Some(time), ..condition.clone() }
+    };
+    wanted.iter().map(with_time).collect()
+}
+
+/// A time as Kubernetes writes it: whole seconds, UTC.
+pub fn rfc3339(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// An event about the object; losing one is not worth failing a pass, so that an error is only logged.
+async fn record<K: Kind>(context: &Context, manager: &str, object: &K, ready: &Condition, warning: bool) {
+    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+    let now = context.clock.now();
+    let name = format!("{}.{:x}{:04x}", object.name_any(), now.as_microsecond(), fastrand::u16(..));
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(K::kind(&()).into_owned()),
+            name: Some(object.name_any()),
+            namespace: object.namespace(),
+            uid: object.uid(),
+            ..ObjectReference::default()
+        },
+        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(ready.reason.clone()),
+        message: Some(shortened(&ready.message)),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        count: Some(1),
+        reporting_component: Some(manager.to_owned()),
+        reporting_instance: Some(dodai_api::names::NODE_NAME.to_owned()),
+        source: Some(k8s_openapi::api::core::v1::EventSource {
+            component: Some(manager.to_owned()),
+            host: None,
+        }),
+        ..Event::default()
+    };
+    let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
+        let name = display_name(object.namespace().as_deref(), &object.name_any());
+        tracing::debug!(%name, %error, "event not recorded");
+    }
+}
+
+fn shortened(message: &str) -> String {
+    let mut end = message.len().min(EVENT_MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message[..end].to_owned()
+}

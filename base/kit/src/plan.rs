@@ -1,0 +1,228 @@
+//! What a controller wants: a list of actions, a status, and when to look again.
+
+use std::fmt;
+use std::time::Duration;
+
+use dodai_api::dodai::condition::Condition;
+use kube::core::ApiResource;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::cache::Kind;
+
+/// The whole decision of one pass. An empty plan (no actions, a status that is already there) means: nothing to do.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Plan {
+    /// What to do, in this order; the first failure ends the pass.
+    pub actions: Vec<Action>,
+    /// The whole `status` of the reconciled object without `conditions`, if it has one to write.
+    pub status: Option<Value>,
+    /// Conditions of the reconciled object; `execute` keeps the time of those whose `status` does not change.
+    pub conditions: Vec<Condition>,
+    /// Look again after this time, also if nothing changes.
+    pub next: Option<Duration>,
+}
+
+/// One thing to do in the Kubernetes API.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Create the object; one of that name that exists already is left as it is. For what must happen once.
+    Create(Object),
+    /// Server-side apply with the controller's own field manager, by force.
+    Apply(Object),
+    /// Replace the object as it was seen; it must carry its `resourceVersion`.
+    Replace(Object),
+    /// Delete the object with this uid, and no other of the same name.
+    Delete(Target),
+}
+
+/// An object to write.
+#[derive(Clone, PartialEq)]
+pub struct Object {
+    /// Group, version, kind and plural.
+    pub resource: ApiResource,
+    /// The whole object, with `apiVersion` and `kind`.
+    pub value: Value,
+}
+
+/// An object that was seen.
+#[derive(Clone, PartialEq)]
+pub struct Target {
+    /// Group, version, kind and plural.
+    pub resource: ApiResource,
+    /// Absent for kinds without namespace.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The uid that was seen.
+    pub uid: String,
+}
+
+impl Object {
+    /// The object as it will be sent. `creationTimestamp: null` and the like do not occur: typed objects leave them out.
+    pub fn new<K: Kind>(object: &K) -> Object {
+        let resource = ApiResource::erase::<K>(&());
+        let mut value = serde_json::to_value(object).expect("a Kubernetes type serialises to JSON");
+        if let Value::Object(map) = &mut value {
+            map.insert("apiVersion".to_owned(), resource.api_version.clone().into());
+            map.insert("kind".to_owned(), resource.kind.clone().into());
+        }
+        Object { resource, value }
+    }
+
+    /// `metadata.name`; empty if there is none.
+    pub fn name(&self) -> &str {
+        self.value["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    /// `metadata.namespace`, if the object has one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.value["metadata"]["namespace"].as_str()
+    }
+
+    /// `namespace/name`, or the name alone.
+    pub fn display_name(&self) -> String {
+        display_name(self.namespace(), self.name())
+    }
+}
+
+impl Target {
+    /// The object as it was seen.
+    pub fn of<K: Kind>(object: &K) -> Target {
+        Target {
+            resource: ApiResource::erase::<K>(&()),
+            namespace: object.namespace(),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        }
+    }
+
+    /// `namespace/name`, or the name alone.
+    pub fn display_name(&self) -> String {
+        display_name(self.namespace.as_deref(), &self.name)
+    }
+}
+
+pub(crate) fn display_name(namespace: Option<&str>, name: &str) -> String {
+    match namespace {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+impl fmt::Debug for Object {
+    // Objects may hold Secrets: a debug print names the object and shows nothing of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.resource.kind, self.display_name())
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} uid {}", self.resource.kind, self.display_name(), self.uid)
+    }
+}
+
+impl Plan {
+    /// Nothing to do.
+    pub fn none() -> Plan {
+        Plan::default()
+    }
+
+    /// Adds [`Action::Create`].
+    pub fn create<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::Create(Object::new(object)));
+    }
+
+    /// Adds [`Action::Apply`].
+    pub fn apply<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::Apply(Object::new(object)));
+    }
+
+    /// Adds [`Action::Apply`] unless `current` already covers the object.
+    pub fn ensure<K: Kind>(&mut self, current: Option<&K>, object: &K) {
+        let wanted = Object::new(object);
+        let covered =
+            current.is_some_and(|current| crate::covers(&Object::new(current).value, &wanted.value));
+        if !covered {
+            self.actions.push(Action::Apply(wanted));
+        }
+    }
+
+    /// Adds [`Action::Replace`]; the object must be one that was seen, with its `resourceVersion`.
+    pub fn replace<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::Replace(Object::new(object)));
+    }
+
+    /// Adds [`Action::Delete`] of an object that was seen.
+    pub fn delete<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::Delete(Target::of(object)));
+    }
+
+    /// Sets the status (without conditions).
+    pub fn set_status(&mut self, status: &impl Serialize) {
+        let mut value = serde_json::to_value(status).expect("a status serialises to JSON");
+        if let Value::Object(map) = &mut value
+            && map.get("conditions").is_some_and(|list| list.as_array().is_some_and(Vec::is_empty))
+        {
+            map.remove("conditions");
+        }
+        self.status = Some(value);
+    }
+
+    /// Looks again after `after`, or sooner if that was asked for already.
+    pub fn again_in(&mut self, after: Duration) {
+        self.next = Some(self.next.map_or(after, |next| next.min(after)));
+    }
+
+    /// The plan as data, as plan cases keep it.
+    pub fn to_json(&self) -> Value {
+        let actions: Vec<Value> = self
+            .actions
+            .iter()
+            .map(|action| match action {
+                Action::Create(object) => json!({"create": object.value}),
+                Action::Apply(object) => json!({"apply": object.value}),
+                Action::Replace(object) => json!({"replace": object.value}),
+                Action::Delete(target) => json!({"delete":
+                    format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
+            })
+            .collect();
+        let mut plan = Map::new();
+        plan.insert("actions".to_owned(), actions.into());
+        if let Some(status) = &self.status {
+            plan.insert("status".to_owned(), status.clone());
+        }
+        if !self.conditions.is_empty() {
+            let conditions = serde_json::to_value(&self.conditions).expect("conditions serialise to JSON");
+            plan.insert("conditions".to_owned(), conditions);
+        }
+        if let Some(next) = self.next {
+            plan.insert("nextMs".to_owned(), (next.as_millis() as u64).into());
+        }
+        Value::Object(plan)
+    }
+}
+
+/// An owner reference to an object that was seen, as its controller.
+pub fn controller_reference<K: Kind>(
+    owner: &K,
+) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+    k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.name_any(),
+        uid: owner.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// The controller reference of an object, if it has one.
+pub fn controller_of<K: Resource>(
+    object: &K,
+) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
+    object.meta().owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+}

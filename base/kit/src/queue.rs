@@ -1,0 +1,136 @@
+//! Which objects are due, and how long one that failed waits.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::cache::Key;
+
+/// First wait after a failure; doubles with each further one.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Longest wait after a failure.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// Keys that are due at some time. A key is in it once; one that is being worked on waits until that is done.
+#[derive(Default)]
+pub struct Queue {
+    due: BTreeMap<(Instant, u64), Key>,
+    at: HashMap<Key, (Instant, u64)>,
+    busy: HashSet<Key>,
+    /// Keys that became due while they were being worked on.
+    again: HashMap<Key, Instant>,
+    failures: HashMap<Key, u32>,
+    /// Keeps keys apart that are due at the same instant, first come first served.
+    sequence: u64,
+}
+
+impl Queue {
+    /// Makes the key due at `when`, or earlier if it is already.
+    pub fn add(&mut self, key: Key, when: Instant) {
+        if self.busy.contains(&key) {
+            let again = self.again.entry(key).or_insert(when);
+            *again = (*again).min(when);
+            return;
+        }
+        if let Some(&(at, sequence)) = self.at.get(&key) {
+            if at <= when {
+                return;
+            }
+            self.due.remove(&(at, sequence));
+        }
+        self.sequence += 1;
+        self.at.insert(key.clone(), (when, self.sequence));
+        self.due.insert((when, self.sequence), key);
+    }
+
+    /// Takes a key that is due; it counts as being worked on until [`Queue::done`].
+    pub fn take(&mut self, now: Instant) -> Option<Key> {
+        let (&(when, _), _) = self.due.first_key_value()?;
+        if when > now {
+            return None;
+        }
+        let (_, key) = self.due.pop_first()?;
+        self.at.remove(&key);
+        self.busy.insert(key.clone());
+        Some(key)
+    }
+
+    /// The work on a key ended; it becomes due again at `next`, or when something happened meanwhile.
+    pub fn done(&mut self, key: Key, next: Option<Instant>) {
+        self.busy.remove(&key);
+        let again = self.again.remove(&key);
+        if let Some(when) = [next, again].into_iter().flatten().min() {
+            self.add(key, when);
+        }
+    }
+
+    /// When the next key is due.
+    pub fn next(&self) -> Option<Instant> {
+        self.due.first_key_value().map(|(&(when, _), _)| when)
+    }
+
+    /// How many keys wait.
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Whether no key waits.
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// Counts a failure of the key and gives how long it waits: doubling, with a fifth of jitter either way.
+    pub fn failed(&mut self, key: &Key) -> Duration {
+        let failures = self.failures.entry(key.clone()).or_insert(0);
+        *failures = failures.saturating_add(1);
+        let doubled = BACKOFF_MIN.saturating_mul(1u32.checked_shl(*failures - 1).unwrap_or(u32::MAX));
+        doubled.min(BACKOFF_MAX).mul_f64(0.8 + 0.4 * fastrand::f64())
+    }
+
+    /// Forgets the failures of a key.
+    pub fn succeeded(&mut self, key: &Key) {
+        self.failures.remove(key);
+    }
+
+    /// How often the key failed in a row.
+    pub fn failures(&self, key: &Key) -> u32 {
+        self.failures.get(key).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::new("ns", name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_waits_once_and_never_runs_twice_at_a_time() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.add(key("a"), now + Duration::from_secs(5));
+        queue.add(key("a"), now);
+        queue.add(key("a"), now + Duration::from_secs(9));
+        assert_eq!((queue.len(), queue.next()), (1, Some(now)));
+        assert_eq!(queue.take(now), Some(key("a")));
+        queue.add(key("a"), now);
+        assert_eq!(queue.take(now), None, "it is being worked on");
+        queue.done(key("a"), Some(now + Duration::from_secs(60)));
+        assert_eq!(queue.take(now), Some(key("a")), "what happened meanwhile counts");
+        queue.done(key("a"), None);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn failures_double_the_wait_up_to_the_bound_and_a_success_forgets_them() {
+        let mut queue = Queue::default();
+        let waits: Vec<Duration> = (0..40).map(|_| queue.failed(&key("a"))).collect();
+        assert!(waits[0] >= BACKOFF_MIN.mul_f64(0.8) && waits[0] <= BACKOFF_MIN.mul_f64(1.2));
+        assert!(waits[39] >= BACKOFF_MAX.mul_f64(0.8) && waits[39] <= BACKOFF_MAX.mul_f64(1.2));
+        queue.succeeded(&key("a"));
+        assert!(queue.failed(&key("a")) <= BACKOFF_MIN.mul_f64(1.2));
+    }
+}
