@@ -11,13 +11,13 @@ const OPEN: &[&str] = &["/healthz", "/livez", "/readyz", "/version", "/version/"
 const DISCOVERY: &[&str] = &["/api", "/apis", "/openapi"];
 
 /// Whether the user may; the error is upstream's 403.
-pub fn authorize(user: &User, attributes: &Attributes) -> Result<(), ApiError> {
+pub(crate) fn authorize(user: &User, attributes: &Attributes) -> Result<(), ApiError> {
     if user.groups.iter().any(|group| group == "system:masters") {
         return Ok(());
     }
     if attributes.resource.is_empty() && attributes.verb == "get" {
         let path = attributes.path.as_str();
-        let below = |root: &&str| path == **root || path.starts_with(&format!("{root}/"));
+        let below = |root: &&str| path == *root || path.starts_with(&format!("{root}/"));
         let authenticated = user.groups.iter().any(|group| group == "system:authenticated");
         if OPEN.contains(&path) || authenticated && DISCOVERY.iter().any(below) {
             return Ok(());

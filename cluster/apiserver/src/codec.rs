@@ -17,30 +17,36 @@ const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// `fieldValidation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldValidation {
+pub(crate) enum FieldValidation {
     Ignore,
     Warn,
     Strict,
 }
 
 impl FieldValidation {
-    pub fn read(text: &str, options: &str) -> Result<FieldValidation, ApiError> {
+    pub(crate) fn read(text: &str, options: &str) -> Result<FieldValidation, ApiError> {
         match text {
             "" | "Warn" => Ok(FieldValidation::Warn),
             "Ignore" => Ok(FieldValidation::Ignore),
             "Strict" => Ok(FieldValidation::Strict),
-            other => Err(ApiError::invalid(options, "meta.k8s.io", "", vec![crate::status::Cause::not_supported(
-                "fieldValidation",
-                &other.into(),
-                &["", "Ignore", "Strict", "Warn"],
-            )])),
+            other => Err(ApiError::invalid(
+                options,
+                "meta.k8s.io",
+                "",
+                vec![crate::status::Cause::not_supported(
+                    "fieldValidation",
+                    &other.into(),
+                    &["", "Ignore", "Strict", "Warn"],
+                )],
+            )),
         }
     }
 }
 
 /// Reads a body by its Content-Type into JSON text.
-pub fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
-    let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(crate) fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
+    let content_type =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match content_type.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => Ok(Bytes::copy_from_slice(body)),
         "application/yaml" => {
@@ -54,7 +60,7 @@ pub fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
 }
 
 /// Reads an object of a kind. Notes unknown and duplicate fields.
-pub fn decode(kind: &Kind, body: &[u8]) -> Result<decode::Decoded, ApiError> {
+pub(crate) fn decode(kind: &Kind, body: &[u8]) -> Result<decode::Decoded, ApiError> {
     let decoded = match shape(kind) {
         Some(shape) => decode::from_slice(body, &shape),
         None => decode::from_slice(body, &Shape::Any).and_then(custom_metadata),
@@ -63,7 +69,7 @@ pub fn decode(kind: &Kind, body: &[u8]) -> Result<decode::Decoded, ApiError> {
 }
 
 /// Reads a tree as an object of a kind, as after a patch.
-pub fn decode_value(kind: &Kind, value: Value) -> Result<decode::Decoded, ApiError> {
+pub(crate) fn decode_value(kind: &Kind, value: Value) -> Result<decode::Decoded, ApiError> {
     let decoded = match shape(kind) {
         Some(shape) => decode::from_value(value, &shape),
         None => decode::from_value(value, &Shape::Any).and_then(custom_metadata),
@@ -85,7 +91,7 @@ fn checked(kind: &Kind, decoded: Result<decode::Decoded, String>) -> Result<deco
     Ok(decoded)
 }
 
-pub fn cannot_handle(kind: &Kind, detail: &str) -> ApiError {
+pub(crate) fn cannot_handle(kind: &Kind, detail: &str) -> ApiError {
     ApiError::bad_request(format!(
         "{} in version {} cannot be handled as a {}: {detail}",
         kind.kind,
@@ -107,7 +113,8 @@ fn custom_metadata(mut decoded: decode::Decoded) -> Result<decode::Decoded, Stri
         let mut inner = decode::from_value(meta, &Shape::Struct(ty))?;
         schema::normalize(&mut inner.value, ty);
         object.insert("metadata".into(), inner.value);
-        let problems = inner.problems.into_iter().map(|problem| problem.replacen("field \"", "field \"metadata.", 1));
+        let problems =
+            inner.problems.into_iter().map(|problem| problem.replacen("field \"", "field \"metadata.", 1));
         decoded.problems.extend(problems);
     }
     for key in ["apiVersion", "kind"] {
@@ -119,7 +126,7 @@ fn custom_metadata(mut decoded: decode::Decoded) -> Result<decode::Decoded, Stri
 }
 
 /// Brings an object into the form in which it is answered and stored.
-pub fn normalize(kind: &Kind, object: &mut Value) {
+pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
     match &kind.schema {
         Some(name) => schema::normalize(object, schema::builtin(name).root),
         None => {
@@ -129,20 +136,20 @@ pub fn normalize(kind: &Kind, object: &mut Value) {
 }
 
 /// Takes apiVersion and kind away, for storing.
-pub fn strip_type(object: &mut Value) {
+pub(crate) fn strip_type(object: &mut Value) {
     if let Some(map) = object.as_object_mut() {
         map.remove("apiVersion");
         map.remove("kind");
     }
 }
 
-pub fn set_type(object: &mut Value, kind: &Kind) {
+pub(crate) fn set_type(object: &mut Value, kind: &Kind) {
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.kind.clone().into();
 }
 
 /// A stored object as a tree in the version of `kind`, with apiVersion and kind.
-pub fn load(kind: &Kind, object: &Object) -> Value {
+pub(crate) fn load(kind: &Kind, object: &Object) -> Value {
     let mut value = object.value();
     convert::from_storage(kind, &mut value);
     set_type(&mut value, kind);
@@ -150,7 +157,7 @@ pub fn load(kind: &Kind, object: &Object) -> Value {
 }
 
 /// A stored object as JSON text in the version of `kind`, with apiVersion and kind.
-pub fn render(kind: &Kind, object: &Object) -> Bytes {
+pub(crate) fn render(kind: &Kind, object: &Object) -> Bytes {
     if convert::is_plain(kind) {
         return with_type(kind, &object.json);
     }
@@ -158,7 +165,7 @@ pub fn render(kind: &Kind, object: &Object) -> Bytes {
 }
 
 /// As `render`, without apiVersion and kind where lists leave them out.
-pub fn render_item(kind: &Kind, object: &Object) -> Bytes {
+pub(crate) fn render_item(kind: &Kind, object: &Object) -> Bytes {
     if kind.is_custom() {
         return render(kind, object);
     }
@@ -182,6 +189,6 @@ fn with_type(kind: &Kind, json: &[u8]) -> Bytes {
 }
 
 /// The metadata of an object in the form `PartialObjectMetadata`.
-pub fn partial(object: &Value) -> Value {
+pub(crate) fn partial(object: &Value) -> Value {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
 }

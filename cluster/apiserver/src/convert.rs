@@ -9,7 +9,7 @@ use crate::crd::structural::drop_nulls;
 use crate::kinds::Kind;
 
 /// Whether the stored text is the answer as it is.
-pub fn is_plain(kind: &Kind) -> bool {
+pub(crate) fn is_plain(kind: &Kind) -> bool {
     match &kind.custom {
         Some(custom) => !custom.rewrite,
         None => kind.group != "events.k8s.io",
@@ -17,7 +17,7 @@ pub fn is_plain(kind: &Kind) -> bool {
 }
 
 /// From the stored form to the version of `kind`.
-pub fn from_storage(kind: &Kind, value: &mut Value) {
+pub(crate) fn from_storage(kind: &Kind, value: &mut Value) {
     if let Some(custom) = &kind.custom {
         if custom.rewrite {
             custom.schema.set_defaults(value);
@@ -33,7 +33,7 @@ pub fn from_storage(kind: &Kind, value: &mut Value) {
 }
 
 /// From the version of `kind` to the stored form.
-pub fn to_storage(kind: &Kind, value: &mut Value) {
+pub(crate) fn to_storage(kind: &Kind, value: &mut Value) {
     if kind.group == "events.k8s.io" {
         let back: Vec<(&str, &str)> = EVENT.iter().map(|(old, new)| (*new, *old)).collect();
         rename(value, &back);

@@ -2,9 +2,9 @@
 //!
 //! Leaves out: conversion webhooks and CEL rules, which `crd/check.rs` refuses.
 
-pub mod check;
+pub(crate) mod check;
 mod format;
-pub mod structural;
+pub(crate) mod structural;
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use structural::Structural;
 
 /// A printer column of a custom resource.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     pub name: String,
     pub ty: String,
     pub format: String,
@@ -26,7 +26,7 @@ pub struct Column {
 
 /// The paths of the scale subresource, without the leading dot.
 #[derive(Clone, Debug)]
-pub struct Scale {
+pub(crate) struct Scale {
     pub spec_replicas: String,
     pub status_replicas: String,
     pub selector: Option<String>,
@@ -34,7 +34,7 @@ pub struct Scale {
 
 /// One served version of a custom resource.
 #[derive(Debug)]
-pub struct CustomVersion {
+pub(crate) struct CustomVersion {
     /// Name of the CRD.
     pub crd: String,
     pub schema: Structural,
@@ -54,7 +54,7 @@ pub struct CustomVersion {
 }
 
 /// The kinds that an established CRD serves.
-pub fn kinds(crd: &Value) -> Vec<Kind> {
+pub(crate) fn kinds(crd: &Value) -> Vec<Kind> {
     let spec = &crd["spec"];
     let group = text(&spec["group"]);
     let names = &crd["status"]["acceptedNames"];
@@ -117,7 +117,8 @@ fn custom_version(crd: &Value, version: &Value, storage_version: &str) -> Custom
     let open_api = version["schema"]["openAPIV3Schema"].clone();
     let name = text(&version["name"]);
     let deprecation = (version["deprecated"] == true).then(|| {
-        let default = format!("{}/{name} {} is deprecated", text(&spec["group"]), text(&spec["names"]["kind"]));
+        let default =
+            format!("{}/{name} {} is deprecated", text(&spec["group"]), text(&spec["names"]["kind"]));
         version["deprecationWarning"].as_str().map(str::to_owned).unwrap_or(default)
     });
     let scale = version["subresources"].get("scale").map(|scale| Scale {
@@ -172,14 +173,14 @@ fn merge_schema(open_api: &Value) -> dodai_merge::schema::Schema {
 }
 
 /// What the names of a CRD come to beside all that is served.
-pub struct Names {
+pub(crate) struct Names {
     pub accepted: Value,
     /// Reason and message of the condition `NamesAccepted`, when it is false.
     pub conflict: Option<(&'static str, String)>,
 }
 
 /// Accepts the names of a CRD that nobody else in its group has.
-pub fn accept_names(crd: &Value, others: &[Value], registry: &Registry) -> Names {
+pub(crate) fn accept_names(crd: &Value, others: &[Value], registry: &Registry) -> Names {
     let group = text(&crd["spec"]["group"]);
     let plural = text(&crd["spec"]["names"]["plural"]);
     let mut resources: Vec<String> = Vec::new();
@@ -242,7 +243,14 @@ pub fn accept_names(crd: &Value, others: &[Value], registry: &Registry) -> Names
 }
 
 /// Sets a condition; the time moves only with the status. Returns whether anything changed.
-pub fn set_condition(object: &mut Value, ty: &str, status: &str, reason: &str, message: &str, now: &str) -> bool {
+pub(crate) fn set_condition(
+    object: &mut Value,
+    ty: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: &str,
+) -> bool {
     let mut condition = json!({
         "type": ty, "status": status, "lastTransitionTime": now, "reason": reason, "message": message,
     });
@@ -266,12 +274,12 @@ pub fn set_condition(object: &mut Value, ty: &str, status: &str, reason: &str, m
     }
 }
 
-pub fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a Value> {
+pub(crate) fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == ty)
 }
 
 /// The text of a string, else empty.
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -284,12 +292,12 @@ fn path(value: &Value) -> String {
 }
 
 /// The value at a dotted path.
-pub fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+pub(crate) fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').try_fold(object, |value, part| value.get(part))
 }
 
 /// Sets the value at a dotted path.
-pub fn set_at(object: &mut Value, path: &str, value: Value) {
+pub(crate) fn set_at(object: &mut Value, path: &str, value: Value) {
     let mut place = object;
     for part in path.split('.') {
         if !place.is_object() {

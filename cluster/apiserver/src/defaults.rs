@@ -24,13 +24,14 @@ fn inner<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Value> {
 }
 
 /// Sets the defaults of a kind.
-pub fn set_defaults(kind: &Kind, object: &mut Value) {
+pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", plural) => core(plural, object),
         ("apps", plural) => apps(plural, object),
         ("batch", "jobs") => {
             let labels = object["spec"]["template"]["metadata"]["labels"].clone();
-            if object["metadata"]["labels"].is_null() && labels.as_object().is_some_and(|map| !map.is_empty()) {
+            if object["metadata"]["labels"].is_null() && labels.as_object().is_some_and(|map| !map.is_empty())
+            {
                 object["metadata"]["labels"] = labels;
             }
             job_spec(&mut object["spec"]);
@@ -103,7 +104,9 @@ pub fn set_defaults(kind: &Kind, object: &mut Value) {
                 set(hook, "reinvocationPolicy", "Never");
             });
         }
-        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => each(object, "webhooks", webhook),
+        ("admissionregistration.k8s.io", "validatingwebhookconfigurations") => {
+            each(object, "webhooks", webhook)
+        }
         ("admissionregistration.k8s.io", "validatingadmissionpolicies" | "mutatingadmissionpolicies") => {
             set(&mut object["spec"], "failurePolicy", "Fail");
             if let Some(constraints) = inner(&mut object["spec"], "matchConstraints") {
@@ -204,7 +207,9 @@ fn core(plural: &str, object: &mut Value) {
                 }
             });
         }
-        "endpoints" => each(object, "subsets", |subset| each(subset, "ports", |port| set(port, "protocol", "TCP"))),
+        "endpoints" => {
+            each(object, "subsets", |subset| each(subset, "ports", |port| set(port, "protocol", "TCP")))
+        }
         _ => {}
     }
 }
@@ -424,9 +429,12 @@ fn container(container: &mut Value) {
     each(container, "ports", |port| set_text(port, "protocol", "TCP"));
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = inner(container, probe) {
-            for (field, value) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
+            for (field, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 if probe[field].as_i64().unwrap_or(0) == 0 {
                     probe[field] = value.into();
                 }
@@ -550,7 +558,8 @@ fn crd(object: &mut Value) {
         set_text(names, "singular", &kind.to_lowercase());
         set_text(names, "listKind", &format!("{kind}List"));
     }
-    let version = spec["versions"].as_array().into_iter().flatten().find(|version| version["storage"] == true);
+    let version =
+        spec["versions"].as_array().into_iter().flatten().find(|version| version["storage"] == true);
     let version = version.map(|version| version["name"].clone());
     let known = object["status"]["storedVersions"].as_array().is_some_and(|stored| !stored.is_empty());
     if let (Some(version), false) = (version, known) {
@@ -576,10 +585,14 @@ fn autoscaler(spec: &mut Value) {
         if let Some(up) = inner(behavior, "scaleUp") {
             set(up, "stabilizationWindowSeconds", 0);
             set(up, "selectPolicy", "Max");
-            set(up, "policies", json!([
-                { "type": "Pods", "value": 4, "periodSeconds": 15 },
-                { "type": "Percent", "value": 100, "periodSeconds": 15 },
-            ]));
+            set(
+                up,
+                "policies",
+                json!([
+                    { "type": "Pods", "value": 4, "periodSeconds": 15 },
+                    { "type": "Percent", "value": 100, "periodSeconds": 15 },
+                ]),
+            );
         } else {
             behavior["scaleUp"] = json!({
                 "stabilizationWindowSeconds": 0, "selectPolicy": "Max",

@@ -13,7 +13,7 @@ const KINDS: &str = include_str!("../data/kinds.jsonl");
 
 /// A subresource such as `status`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Subresource {
+pub(crate) struct Subresource {
     pub name: String,
     pub kind: String,
     pub verbs: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Subresource {
 /// One resource in one version, as discovery shows it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Kind {
+pub(crate) struct Kind {
     pub group: String,
     pub version: String,
     pub kind: String,
@@ -57,42 +57,42 @@ pub struct Kind {
 
 impl Kind {
     /// `v1` or `apps/v1`.
-    pub fn api_version(&self) -> String {
+    pub(crate) fn api_version(&self) -> String {
         api_version(&self.group, &self.version)
     }
 
-    pub fn storage(&self) -> &Arc<str> {
+    pub(crate) fn storage(&self) -> &Arc<str> {
         self.storage.get_or_init(|| storage_name(&self.group, &self.plural))
     }
 
-    pub fn has_verb(&self, verb: &str) -> bool {
+    pub(crate) fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|known| known == verb)
     }
 
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+    pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
     /// Whether status is written through its own door only.
-    pub fn has_status(&self) -> bool {
+    pub(crate) fn has_status(&self) -> bool {
         self.subresource("status").is_some()
     }
 
-    pub fn is(&self, group: &str, plural: &str) -> bool {
+    pub(crate) fn is(&self, group: &str, plural: &str) -> bool {
         self.group == group && self.plural == plural
     }
 
-    pub fn is_custom(&self) -> bool {
+    pub(crate) fn is_custom(&self) -> bool {
         self.custom.is_some()
     }
 }
 
-pub fn api_version(group: &str, version: &str) -> String {
+pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// Splits `apps/v1` into group and version.
-pub fn split_api_version(api_version: &str) -> (&str, &str) {
+pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
@@ -106,13 +106,13 @@ fn storage_name(group: &str, plural: &str) -> Arc<str> {
 
 /// Resources by group, version and plural.
 #[derive(Debug, Default, Clone)]
-pub struct Registry {
+pub(crate) struct Registry {
     pub groups: BTreeMap<String, BTreeMap<String, BTreeMap<String, Arc<Kind>>>>,
 }
 
 impl Registry {
     /// The built-in kinds.
-    pub fn builtin() -> Registry {
+    pub(crate) fn builtin() -> Registry {
         static BUILTIN: LazyLock<Registry> = LazyLock::new(|| {
             let mut registry = Registry::default();
             for line in KINDS.lines() {
@@ -129,41 +129,43 @@ impl Registry {
         BUILTIN.clone()
     }
 
-    pub fn add(&mut self, kind: Arc<Kind>) {
+    pub(crate) fn add(&mut self, kind: Arc<Kind>) {
         let group = self.groups.entry(kind.group.clone()).or_default();
         group.entry(kind.version.clone()).or_default().insert(kind.plural.clone(), kind);
     }
 
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
         self.groups.get(group)?.get(version)?.get(plural)
     }
 
     /// By kind, for owner references and such.
-    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
+    pub(crate) fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
         self.groups.get(group)?.get(version)?.values().find(|known| known.kind == kind)
     }
 
     /// Any version that is served of what is stored under this name.
-    pub fn by_storage(&self, storage: &str) -> Option<&Arc<Kind>> {
+    pub(crate) fn by_storage(&self, storage: &str) -> Option<&Arc<Kind>> {
         let (group, plural) = storage.split_once('/')?;
         let group = if group == "core" { "" } else { group };
         self.groups.get(group)?.values().rev().find_map(|version| version.get(plural))
     }
 
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.groups.values().flat_map(|versions| versions.values()).flat_map(|kinds| kinds.values())
     }
 }
 
 /// Columns of a Table: name, type, format, priority.
-pub type Columns = Vec<(String, String, String, i64)>;
+pub(crate) type Columns = Vec<(String, String, String, i64)>;
 
 /// Columns of a built-in kind.
-pub fn columns(api_version: &str, kind: &str) -> Option<&'static Columns> {
+pub(crate) fn columns(api_version: &str, kind: &str) -> Option<&'static Columns> {
     const COLUMNS: &str = include_str!("../data/columns.tsv");
     static TABLE: LazyLock<BTreeMap<&'static str, Columns>> = LazyLock::new(|| {
         let lines = COLUMNS.lines().filter_map(|line| line.split_once('\t'));
-        lines.map(|(key, json)| (key, serde_json::from_str(json).expect("the table of columns is sound"))).collect()
+        lines
+            .map(|(key, json)| (key, serde_json::from_str(json).expect("the table of columns is sound")))
+            .collect()
     });
     TABLE.get(format!("{api_version} {kind}").as_str())
 }

@@ -1,7 +1,7 @@
 //! Rules for names, labels and such, with upstream's texts. A function returns what is wrong, or `None`.
 
 /// At most 253 characters of lower case labels joined by dots.
-pub fn subdomain(text: &str) -> Option<String> {
+pub(crate) fn subdomain(text: &str) -> Option<String> {
     if text.len() > 253 {
         return Some("must be no more than 253 characters".into());
     }
@@ -25,7 +25,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// At most 63 characters of lower case letters, digits and dashes.
-pub fn label(text: &str) -> Vec<String> {
+pub(crate) fn label(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 63 {
         wrong.push("must be no more than 63 characters".into());
@@ -46,7 +46,7 @@ pub fn label(text: &str) -> Vec<String> {
 }
 
 /// As `label`, but it starts with a letter.
-pub fn label_1035(text: &str) -> Vec<String> {
+pub(crate) fn label_1035(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 63 {
         wrong.push("must be no more than 63 characters".into());
@@ -63,7 +63,7 @@ pub fn label_1035(text: &str) -> Vec<String> {
 }
 
 /// Names that may be any path segment.
-pub fn path_segment(text: &str) -> Option<String> {
+pub(crate) fn path_segment(text: &str) -> Option<String> {
     if matches!(text, "." | "..") {
         return Some(format!("may not be '{text}'"));
     }
@@ -79,7 +79,7 @@ fn is_qualified_part(text: &str) -> bool {
 }
 
 /// A label key or such: `[prefix/]name`. All that is wrong, in order.
-pub fn qualified_name(text: &str) -> Vec<String> {
+pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     const RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                         alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation \
                         is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -118,13 +118,13 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a label key, first rule only.
-pub fn label_key(text: &str) -> Option<String> {
+pub(crate) fn label_key(text: &str) -> Option<String> {
     let wrong = qualified_name(text);
     (!wrong.is_empty()).then(|| wrong.join("; "))
 }
 
 /// What is wrong with a label value.
-pub fn label_value(text: &str) -> Option<String> {
+pub(crate) fn label_value(text: &str) -> Option<String> {
     if text.len() > 63 {
         return Some("must be no more than 63 bytes".into());
     }
@@ -140,7 +140,7 @@ pub fn label_value(text: &str) -> Option<String> {
 }
 
 /// Keys of ConfigMaps and Secrets.
-pub fn config_key(text: &str) -> Vec<String> {
+pub(crate) fn config_key(text: &str) -> Vec<String> {
     let mut wrong = Vec::new();
     if text.len() > 253 {
         wrong.push("must be no more than 253 characters".into());

@@ -12,7 +12,7 @@ use crate::status::{ApiError, Cause};
 const OPERATIONS_MAX: usize = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchKind {
+pub(crate) enum PatchKind {
     Json,
     Merge,
     Strategic,
@@ -21,7 +21,7 @@ pub enum PatchKind {
 
 /// A patch as it came.
 #[derive(Debug)]
-pub struct Patch {
+pub(crate) struct Patch {
     pub kind: PatchKind,
     pub value: Value,
     /// The text, for errors.
@@ -31,7 +31,7 @@ pub struct Patch {
 }
 
 impl Patch {
-    pub fn read(body: &[u8], headers: &HeaderMap) -> Result<Patch, ApiError> {
+    pub(crate) fn read(body: &[u8], headers: &HeaderMap) -> Result<Patch, ApiError> {
         let content_type =
             headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = match content_type.split(';').next().unwrap_or_default().trim() {
@@ -57,7 +57,9 @@ impl Patch {
         };
         if kind == PatchKind::Json {
             let Some(operations) = value.as_array() else {
-                return Err(ApiError::bad_request("error decoding patch: json: cannot unmarshal object into an array"));
+                return Err(ApiError::bad_request(
+                    "error decoding patch: json: cannot unmarshal object into an array",
+                ));
             };
             if operations.len() > OPERATIONS_MAX {
                 return Err(ApiError::too_large(format!(
@@ -66,13 +68,15 @@ impl Patch {
                 )));
             }
         } else if !value.is_object() {
-            return Err(ApiError::bad_request("error decoding patch: json: cannot unmarshal a value that is no object"));
+            return Err(ApiError::bad_request(
+                "error decoding patch: json: cannot unmarshal a value that is no object",
+            ));
         }
         Ok(Patch { kind, value, text: text.to_owned(), problems })
     }
 
     /// Applies a JSON or merge patch.
-    pub fn apply_plain(&self, old: &Value) -> Result<Value, ApiError> {
+    pub(crate) fn apply_plain(&self, old: &Value) -> Result<Value, ApiError> {
         let mut object = old.clone();
         match self.kind {
             PatchKind::Json => {
@@ -96,7 +100,7 @@ impl Patch {
 }
 
 /// RFC 7396.
-pub fn merge(target: &mut Value, patch: &Value) {
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -124,7 +128,8 @@ fn operate(object: &mut Value, operation: &Value) -> Result<(), Refused> {
     let Some(path) = text("path") else {
         return Err(Refused::Failed("operation has no `path`".into()));
     };
-    let failed = |what: &str| Refused::Failed(format!("{what} operation does not apply: doc is missing path: {path}"));
+    let failed =
+        |what: &str| Refused::Failed(format!("{what} operation does not apply: doc is missing path: {path}"));
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match text("op") {
         Some("add") => add(object, path, value()).ok_or_else(|| failed("add")),

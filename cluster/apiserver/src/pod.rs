@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::schema::quantity::Quantity;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, by the requests and limits of the containers.
-pub fn qos_class(pod: &Value) -> &'static str {
+pub(crate) fn qos_class(pod: &Value) -> &'static str {
     let lists = ["containers", "initContainers"];
     let containers = lists.iter().filter_map(|list| pod["spec"][list].as_array()).flatten();
     let mut any = false;
@@ -14,11 +14,15 @@ pub fn qos_class(pod: &Value) -> &'static str {
         let resources = &container["resources"];
         for name in ["cpu", "memory"] {
             let read = |part: &str| {
-                resources[part][name].as_str().and_then(Quantity::parse).filter(|quantity| quantity.nano() != 0)
+                resources[part][name]
+                    .as_str()
+                    .and_then(Quantity::parse)
+                    .filter(|quantity| quantity.nano() != 0)
             };
             let (request, limit) = (read("requests"), read("limits"));
             any |= request.is_some() || limit.is_some();
-            guaranteed &= limit.is_some() && request.map(|request| request.nano()) == limit.map(|limit| limit.nano());
+            guaranteed &=
+                limit.is_some() && request.map(|request| request.nano()) == limit.map(|limit| limit.nano());
         }
     }
     match (any, guaranteed) {
@@ -29,7 +33,7 @@ pub fn qos_class(pod: &Value) -> &'static str {
 }
 
 /// A Pod with scheduling gates says so from the start.
-pub fn scheduling_gates(pod: &mut Value) {
+pub(crate) fn scheduling_gates(pod: &mut Value) {
     if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
         pod["status"]["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
@@ -40,7 +44,7 @@ pub fn scheduling_gates(pod: &mut Value) {
 }
 
 /// A Job selects its own Pods by its uid, unless it says that it selects by itself.
-pub fn job_selector(job: &mut Value) {
+pub(crate) fn job_selector(job: &mut Value) {
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -63,7 +67,7 @@ pub fn job_selector(job: &mut Value) {
 }
 
 /// `resize` takes the resources of containers and nothing else.
-pub fn take_resources(from: &Value, to: &mut Value) {
+pub(crate) fn take_resources(from: &Value, to: &mut Value) {
     for list in ["containers", "initContainers"] {
         let wanted = from["spec"][list].as_array().cloned().unwrap_or_default();
         for container in to["spec"][list].as_array_mut().into_iter().flatten() {

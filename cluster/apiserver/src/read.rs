@@ -28,7 +28,7 @@ const WATCH_TIME_MIN: u64 = 1800;
 
 /// What a list or watch selects.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub(crate) struct Selection {
     pub kind: Arc<Kind>,
     pub namespace: String,
     /// A watch of a single object.
@@ -38,7 +38,12 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub fn parse(kind: &Arc<Kind>, namespace: &str, name: &str, query: &Query) -> Result<Selection, ApiError> {
+    pub(crate) fn parse(
+        kind: &Arc<Kind>,
+        namespace: &str,
+        name: &str,
+        query: &Query,
+    ) -> Result<Selection, ApiError> {
         let mut known: Vec<&str> = known_fields(&kind.group, &kind.plural).to_vec();
         if let Some(custom) = &kind.custom {
             known.extend(custom.selectable.iter().map(String::as_str));
@@ -48,11 +53,11 @@ impl Selection {
         Ok(Selection { kind: kind.clone(), namespace: namespace.into(), name: name.into(), labels, fields })
     }
 
-    pub fn has_selector(&self) -> bool {
+    pub(crate) fn has_selector(&self) -> bool {
         !self.labels.is_empty() || !self.fields.is_empty()
     }
 
-    pub fn matches(&self, object: &Object) -> bool {
+    pub(crate) fn matches(&self, object: &Object) -> bool {
         if !self.namespace.is_empty() && *object.namespace != *self.namespace {
             return false;
         }
@@ -103,8 +108,11 @@ fn revision(query: &Query) -> Result<Option<u64>, ApiError> {
     match query.get("resourceVersion") {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            ApiError::bad_request(format!("resourceVersion: Invalid value: {}: strconv.ParseUint: parsing {}: invalid syntax",
-                crate::status::quote(text), crate::status::quote(text)))
+            ApiError::bad_request(format!(
+                "resourceVersion: Invalid value: {}: strconv.ParseUint: parsing {}: invalid syntax",
+                crate::status::quote(text),
+                crate::status::quote(text)
+            ))
         }),
     }
 }
@@ -119,7 +127,8 @@ async fn wait_for(store: &Store, revision: u64) -> Result<(), ApiError> {
     while store.revision() < revision {
         // Whatever arrives, the revision is looked at again.
         if tokio::time::timeout_at(deadline, events.recv()).await.is_err() {
-            let text = format!("Timeout: Too large resource version: {revision}, current: {}", store.revision());
+            let text =
+                format!("Timeout: Too large resource version: {revision}, current: {}", store.revision());
             let mut error = ApiError::timeout(text);
             error.details.get_or_insert_default().causes = vec![Cause {
                 reason: "ResourceVersionTooLarge",
@@ -133,7 +142,7 @@ async fn wait_for(store: &Store, revision: u64) -> Result<(), ApiError> {
 }
 
 /// get.
-pub async fn get(
+pub(crate) async fn get(
     server: &Server,
     kind: &Arc<Kind>,
     key: &Key,
@@ -150,7 +159,7 @@ pub async fn get(
 }
 
 /// An answer with a single object.
-pub fn one(kind: &Kind, object: &Object, media: Media, query: &Query) -> Result<Reply, ApiError> {
+pub(crate) fn one(kind: &Kind, object: &Object, media: Media, query: &Query) -> Result<Reply, ApiError> {
     match media.form {
         Form::Plain => Ok(Reply::json(200, codec::render(kind, object), media)),
         _ => value(kind, &codec::load(kind, object), media, query),
@@ -158,7 +167,7 @@ pub fn one(kind: &Kind, object: &Object, media: Media, query: &Query) -> Result<
 }
 
 /// An answer with a single object that is at hand as a tree.
-pub fn value(kind: &Kind, object: &Value, media: Media, query: &Query) -> Result<Reply, ApiError> {
+pub(crate) fn value(kind: &Kind, object: &Value, media: Media, query: &Query) -> Result<Reply, ApiError> {
     match media.form {
         Form::Plain => Ok(Reply::value(200, object, media)),
         Form::Partial => Ok(Reply::value(200, &codec::partial(object), media)),
@@ -172,7 +181,8 @@ pub fn value(kind: &Kind, object: &Value, media: Media, query: &Query) -> Result
 }
 
 fn not_a_form(media: Media) -> ApiError {
-    let mut error = ApiError::new(406, "NotAcceptable", format!("the object cannot be shown as {:?}", media.form));
+    let mut error =
+        ApiError::new(406, "NotAcceptable", format!("the object cannot be shown as {:?}", media.form));
     error.details = Some(Default::default());
     error
 }
@@ -182,33 +192,53 @@ fn check_options(query: &Query, watch: bool) -> Result<(), ApiError> {
     let mut causes = Vec::new();
     let matching = query.get("resourceVersionMatch");
     let rv = query.get("resourceVersion");
-    let forbidden = |causes: &mut Vec<Cause>, field: &str, text: &str| causes.push(Cause::forbidden(field, text));
+    let forbidden =
+        |causes: &mut Vec<Cause>, field: &str, text: &str| causes.push(Cause::forbidden(field, text));
     if watch && query.has("sendInitialEvents") {
         if matching != "NotOlderThan" {
-            forbidden(&mut causes, "resourceVersionMatch",
-                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            forbidden(
+                &mut causes,
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
         return refuse(causes);
     }
     if !matching.is_empty() {
         if watch {
-            forbidden(&mut causes, "resourceVersionMatch",
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            forbidden(
+                &mut causes,
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         if !watch && rv.is_empty() {
-            forbidden(&mut causes, "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            forbidden(
+                &mut causes,
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
         }
         if !query.get("continue").is_empty() {
-            forbidden(&mut causes, "resourceVersionMatch",
-                "resourceVersionMatch is forbidden when continue is provided");
+            forbidden(
+                &mut causes,
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
         if !matches!(matching, "Exact" | "NotOlderThan") {
-            causes.push(Cause::not_supported("resourceVersionMatch", &matching.into(), &["Exact", "NotOlderThan", ""]));
+            causes.push(Cause::not_supported(
+                "resourceVersionMatch",
+                &matching.into(),
+                &["Exact", "NotOlderThan", ""],
+            ));
         }
         if matching == "Exact" && rv == "0" {
-            forbidden(&mut causes, "resourceVersionMatch",
-                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+            forbidden(
+                &mut causes,
+                "resourceVersionMatch",
+                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
     }
     if !watch && query.has("sendInitialEvents") {
@@ -247,13 +277,13 @@ impl Continue {
 }
 
 /// The objects of a list and what its metadata says.
-pub struct Page {
+pub(crate) struct Page {
     pub objects: Vec<Arc<Object>>,
     pub metadata: Value,
 }
 
 /// Selects the objects of a list.
-pub async fn page(server: &Server, selection: &Selection, query: &Query) -> Result<Page, ApiError> {
+pub(crate) async fn page(server: &Server, selection: &Selection, query: &Query) -> Result<Page, ApiError> {
     let store = &server.store;
     let kind = &selection.kind;
     let limit = query.number("limit")?.unwrap_or(0);
@@ -264,16 +294,24 @@ pub async fn page(server: &Server, selection: &Selection, query: &Query) -> Resu
     let mut after = None;
     let listing = if !query.get("continue").is_empty() {
         if wanted.is_some_and(|wanted| wanted != 0) {
-            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let token = Continue::read(query.get("continue"))
             .ok_or_else(|| ApiError::bad_request("continue key is not valid: it cannot be read"))?;
         let listing = match token.revision {
             None => store.list(kind.storage(), &selection.namespace),
-            Some(revision) => store.list_at(kind.storage(), &selection.namespace, revision).map_err(|_| {
-                let fresh = Continue { revision: None, namespace: token.namespace.clone(), name: token.name.clone() };
-                expired_token(fresh.write())
-            })?,
+            Some(revision) => {
+                store.list_at(kind.storage(), &selection.namespace, revision).map_err(|_| {
+                    let fresh = Continue {
+                        revision: None,
+                        namespace: token.namespace.clone(),
+                        name: token.name.clone(),
+                    };
+                    expired_token(fresh.write())
+                })?
+            }
         };
         after = Some((token.namespace, token.name));
         listing
@@ -331,7 +369,12 @@ fn expired_token(fresh: String) -> ApiError {
 }
 
 /// list.
-pub async fn list(server: &Server, selection: &Selection, query: &Query, media: Media) -> Result<Reply, ApiError> {
+pub(crate) async fn list(
+    server: &Server,
+    selection: &Selection,
+    query: &Query,
+    media: Media,
+) -> Result<Reply, ApiError> {
     let kind = &selection.kind;
     let page = page(server, selection, query).await?;
     match media.form {
@@ -355,7 +398,7 @@ pub async fn list(server: &Server, selection: &Selection, query: &Query, media: 
 }
 
 /// The text of a list, put together from the stored texts.
-pub fn list_json(kind: &Kind, page: &Page) -> Bytes {
+pub(crate) fn list_json(kind: &Kind, page: &Page) -> Bytes {
     let size: usize = page.objects.iter().map(|object| object.json.len() + 64).sum();
     let mut text = BytesMut::with_capacity(size + 256);
     let head = format!(
@@ -394,7 +437,12 @@ struct Stream {
 }
 
 /// watch.
-pub async fn watch(server: &Server, selection: Selection, query: &Query, media: Media) -> Result<Reply, ApiError> {
+pub(crate) async fn watch(
+    server: &Server,
+    selection: Selection,
+    query: &Query,
+    media: Media,
+) -> Result<Reply, ApiError> {
     let from = revision(query)?;
     query.number("limit")?;
     let timeout = query.number("timeoutSeconds")?;
@@ -436,7 +484,10 @@ pub async fn watch(server: &Server, selection: Selection, query: &Query, media: 
         ended: false,
         closing: server.closing.subscribe(),
     };
-    for object in initial.iter().filter(|object| stream.selection.matches(object)) {
+    for object in &initial {
+        if !stream.selection.matches(object) {
+            continue;
+        }
         let line = stream.line("ADDED", object)?;
         stream.ready.push_back(line);
     }

@@ -16,26 +16,27 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
 /// An answer with its warnings.
-pub struct Reply {
+pub(crate) struct Reply {
     pub response: Response<Body>,
 }
 
 /// A body of one piece.
-pub fn full(bytes: Bytes) -> Body {
+pub(crate) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 impl Reply {
     fn new(code: u16, content_type: &'static str, body: Body) -> Reply {
         let mut response = Response::new(body);
-        *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         Reply { response }
     }
 
     /// JSON text, written as YAML if that is what is wanted.
-    pub fn json(code: u16, text: Bytes, media: Media) -> Reply {
+    pub(crate) fn json(code: u16, text: Bytes, media: Media) -> Reply {
         if media.encoding == Encoding::Json && !media.pretty {
             return Reply::new(code, media.content_type(), full(text));
         }
@@ -45,7 +46,7 @@ impl Reply {
         }
     }
 
-    pub fn value(code: u16, value: &Value, media: Media) -> Reply {
+    pub(crate) fn value(code: u16, value: &Value, media: Media) -> Reply {
         let text = match (media.encoding, media.pretty) {
             (Encoding::Json, false) => value.to_string(),
             (Encoding::Json, true) => {
@@ -58,11 +59,11 @@ impl Reply {
         Reply::new(code, media.content_type(), full(text.into()))
     }
 
-    pub fn text(code: u16, text: impl Into<Bytes>) -> Reply {
+    pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Reply {
         Reply::new(code, "text/plain; charset=utf-8", full(text.into()))
     }
 
-    pub fn stream(
+    pub(crate) fn stream(
         code: u16,
         content_type: &'static str,
         pieces: impl Stream<Item = Bytes> + Send + 'static,
@@ -71,7 +72,7 @@ impl Reply {
         Reply::new(code, content_type, StreamBody::new(frames).boxed_unsync())
     }
 
-    pub fn error(error: &ApiError) -> Reply {
+    pub(crate) fn error(error: &ApiError) -> Reply {
         let mut reply = Reply::value(error.code, &error.to_value(), Media::JSON);
         let retry = error.details.as_ref().map(|details| details.retry_after_seconds).unwrap_or_default();
         if retry > 0 {
@@ -81,7 +82,7 @@ impl Reply {
     }
 
     /// Adds a `Warning` header.
-    pub fn warn(&mut self, text: &str) {
+    pub(crate) fn warn(&mut self, text: &str) {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{escaped}\"")) {

@@ -8,10 +8,10 @@ use crate::status::{ApiError, quote};
 
 /// Query parameters, decoded, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub fn parse(query: Option<&str>) -> Query {
+    pub(crate) fn parse(query: Option<&str>) -> Query {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         Query(
             pairs
@@ -24,25 +24,25 @@ impl Query {
     }
 
     /// The first value of a parameter; empty when it is absent.
-    pub fn get(&self, key: &str) -> &str {
+    pub(crate) fn get(&self, key: &str) -> &str {
         self.0.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(known, _)| known == key)
     }
 
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// A boolean as upstream reads it: present and not `false` or `0`.
-    pub fn flag(&self, key: &str) -> bool {
+    pub(crate) fn flag(&self, key: &str) -> bool {
         self.has(key) && !matches!(self.get(key), "false" | "0")
     }
 
     /// A whole number; 400 when it is none.
-    pub fn number(&self, key: &str) -> Result<Option<i64>, ApiError> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<i64>, ApiError> {
         match self.get(key) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
@@ -52,15 +52,16 @@ impl Query {
     }
 
     /// For forwarding to the kubelet.
-    pub fn encode(&self, keep: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn encode(&self, keep: impl Fn(&str) -> bool) -> String {
         let pairs = self.0.iter().filter(|(key, _)| keep(key));
-        let pairs: Vec<String> = pairs.map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+        let pairs: Vec<String> =
+            pairs.map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
         pairs.join("&")
     }
 }
 
 /// Percent-encodes everything but unreserved characters.
-pub fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -94,7 +95,7 @@ fn decode(text: &str) -> String {
 
 /// The path, split and decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Path {
+pub(crate) enum Path {
     /// Below `/api/v1` or `/apis/group/version`.
     Resource(ResourcePath),
     /// Everything else: discovery, health, OpenAPI.
@@ -103,7 +104,7 @@ pub enum Path {
 
 /// `/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}/{subresource...}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ResourcePath {
+pub(crate) struct ResourcePath {
     pub group: String,
     pub version: String,
     pub namespace: String,
@@ -118,7 +119,7 @@ pub struct ResourcePath {
 impl Path {
     /// Splits a path. Each segment is decoded by itself, so an encoded slash cannot make another segment; `.` and
     /// `..` are refused.
-    pub fn parse(path: &str) -> Result<Path, ApiError> {
+    pub(crate) fn parse(path: &str) -> Result<Path, ApiError> {
         let trimmed = path.strip_prefix('/').unwrap_or(path);
         let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
         let raw: Vec<&str> = if trimmed.is_empty() { Vec::new() } else { trimmed.split('/').collect() };
@@ -171,14 +172,14 @@ impl Path {
 
 /// What the server can answer in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     Json,
     Yaml,
 }
 
 /// The form of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     Plain,
     Table,
     Partial,
@@ -188,16 +189,16 @@ pub enum Form {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Media {
+pub(crate) struct Media {
     pub encoding: Encoding,
     pub form: Form,
     pub pretty: bool,
 }
 
 impl Media {
-    pub const JSON: Media = Media { encoding: Encoding::Json, form: Form::Plain, pretty: false };
+    pub(crate) const JSON: Media = Media { encoding: Encoding::Json, form: Form::Plain, pretty: false };
 
-    pub fn content_type(&self) -> &'static str {
+    pub(crate) fn content_type(&self) -> &'static str {
         match self.encoding {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
@@ -208,7 +209,7 @@ impl Media {
 const AVAILABLE: &str = "application/json, application/yaml, application/json;stream=watch";
 
 /// Chooses the first acceptable media type that the header names.
-pub fn negotiate(headers: &HeaderMap) -> Result<Media, ApiError> {
+pub(crate) fn negotiate(headers: &HeaderMap) -> Result<Media, ApiError> {
     let mut any = false;
     for header in headers.get_all(http::header::ACCEPT) {
         for range in header.to_str().unwrap_or_default().split(',') {
@@ -224,8 +225,11 @@ pub fn negotiate(headers: &HeaderMap) -> Result<Media, ApiError> {
     if !any {
         return Ok(Media::JSON);
     }
-    let mut error =
-        ApiError::new(406, "NotAcceptable", format!("406: Not Acceptable\n\nAvailable representations: {AVAILABLE}"));
+    let mut error = ApiError::new(
+        406,
+        "NotAcceptable",
+        format!("406: Not Acceptable\n\nAvailable representations: {AVAILABLE}"),
+    );
     error.details = Some(Default::default());
     Err(error)
 }
@@ -260,7 +264,7 @@ fn read_range(range: &str) -> Option<Media> {
 
 /// Who does what to what: the attributes for authorization.
 #[derive(Clone, Debug, Default)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     pub verb: String,
     pub group: String,
     pub resource: String,
@@ -290,7 +294,7 @@ impl fmt::Display for Attributes {
 }
 
 /// The verb of a request to a resource.
-pub fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Option<&'static str> {
+pub(crate) fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Option<&'static str> {
     let whole = path.name.is_empty();
     Some(match *method {
         Method::GET | Method::HEAD if path.watch || whole && query.flag("watch") => "watch",

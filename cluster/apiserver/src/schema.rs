@@ -5,23 +5,23 @@
 //!
 //! Leaves out: custom resources (`crd/structural.rs`).
 
-pub mod decode;
+pub(crate) mod decode;
 mod normal;
-pub mod quantity;
-pub mod source;
+pub(crate) mod quantity;
+pub(crate) mod source;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-pub use normal::normalize;
+pub(crate) use normal::normalize;
 
 const PRESENCE: &str = include_str!("../data/presence.txt");
 
 /// What a value may be.
 #[derive(Clone, Debug)]
-pub enum Shape {
+pub(crate) enum Shape {
     String,
     Integer,
     Number,
@@ -45,7 +45,7 @@ pub enum Shape {
 
 /// How a field looks when it is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// Left out when it was not given; empty lists and maps are left out.
     Optional,
     /// A zero value (`""`, `0`, `false`) is left out.
@@ -62,7 +62,7 @@ pub enum Presence {
 
 /// A field of a struct.
 #[derive(Clone, Debug)]
-pub struct Field {
+pub(crate) struct Field {
     pub shape: Shape,
     pub presence: Presence,
     pub values: &'static [Value],
@@ -70,13 +70,13 @@ pub struct Field {
 
 /// A named type, filled once.
 #[derive(Debug)]
-pub struct Struct {
+pub(crate) struct Struct {
     pub name: &'static str,
     fields: OnceLock<BTreeMap<String, Field>>,
 }
 
 impl Struct {
-    pub fn fields(&self) -> &BTreeMap<String, Field> {
+    pub(crate) fn fields(&self) -> &BTreeMap<String, Field> {
         self.fields.get_or_init(BTreeMap::new)
     }
 }
@@ -95,13 +95,15 @@ fn cell(name: &str) -> &'static Struct {
 }
 
 /// What the server knows about the type of one built-in kind.
-pub struct TypeInfo {
+pub(crate) struct TypeInfo {
     pub root: &'static Struct,
     pub merge: dodai_merge::schema::Schema,
+    /// What an object of this kind holds before anything is set.
+    pub empty: Value,
 }
 
 /// The type of a built-in kind by the name of its schema; made at the first call.
-pub fn builtin(name: &str) -> &'static TypeInfo {
+pub(crate) fn builtin(name: &str) -> &'static TypeInfo {
     static INFOS: LazyLock<Mutex<HashMap<String, &'static TypeInfo>>> = LazyLock::new(Default::default);
     let mut infos = INFOS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = infos.get(name) {
@@ -118,7 +120,11 @@ pub fn builtin(name: &str) -> &'static TypeInfo {
             tracing::error!(%name, %error, "a built-in schema cannot be used for merging");
             dodai_merge::schema::Schema::deduced()
         });
-    let info: &'static TypeInfo = Box::leak(Box::new(TypeInfo { root: cell(name), merge }));
+    let info: &'static TypeInfo = {
+        let mut empty = Value::Object(serde_json::Map::new());
+        normalize(&mut empty, cell(name));
+        Box::leak(Box::new(TypeInfo { root: cell(name), merge, empty }))
+    };
     infos.insert(name.to_owned(), info);
     info
 }
@@ -134,11 +140,10 @@ fn compile(name: &str, definition: &Value) -> BTreeMap<String, Field> {
             ("apiVersion" | "kind", Presence::Optional) => Presence::OmitZero,
             (_, presence) => presence,
         };
-        fields.insert(field.clone(), Field {
-            shape: shape(schema),
-            presence,
-            values: values.map(Vec::as_slice).unwrap_or_default(),
-        });
+        fields.insert(
+            field.clone(),
+            Field { shape: shape(schema), presence, values: values.map(Vec::as_slice).unwrap_or_default() },
+        );
     }
     fields
 }
@@ -192,7 +197,10 @@ fn named_shape(name: &str) -> Shape {
         "IntOrString" => Shape::IntOrString,
         "Time" => Shape::Time,
         "MicroTime" => Shape::MicroTime,
-        "RawExtension" | "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool"
+        "RawExtension"
+        | "JSON"
+        | "JSONSchemaPropsOrArray"
+        | "JSONSchemaPropsOrBool"
         | "JSONSchemaPropsOrStringArray" => Shape::Any,
         "FieldsV1" => Shape::AnyObject,
         _ => Shape::Struct(cell(name)),
@@ -200,7 +208,7 @@ fn named_shape(name: &str) -> Shape {
 }
 
 /// A named type of the built-in kinds, such as ObjectMeta.
-pub fn named(name: &str) -> &'static Struct {
+pub(crate) fn named(name: &str) -> &'static Struct {
     // Any kind brings the common types with it.
     builtin("io.k8s.api.core.v1.ConfigMap");
     cell(name)

@@ -16,7 +16,7 @@ enum Operator {
 
 /// A label selector: all requirements must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LabelSelector(Vec<(String, Operator)>);
+pub(crate) struct LabelSelector(Vec<(String, Operator)>);
 
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
@@ -106,10 +106,7 @@ impl Parser {
             Some(Token::Word(word)) if word == "in" => "in",
             Some(Token::Word(word)) if word == "notin" => "notin",
             Some(other) => {
-                return Err(format!(
-                    "found '{}', expected: in, notin, =, ==, !=, gt, lt",
-                    other.text()
-                ));
+                return Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.text()));
             }
         };
         self.at += 1;
@@ -197,7 +194,7 @@ fn check_value(key: &str, value: &str) -> Result<(), String> {
 }
 
 impl LabelSelector {
-    pub fn parse(text: &str) -> Result<LabelSelector, ApiError> {
+    pub(crate) fn parse(text: &str) -> Result<LabelSelector, ApiError> {
         let mut parser = Parser { tokens: tokens(text), at: 0 };
         let mut requirements = Vec::new();
         let fail = |detail: String| ApiError::bad_request(format!("unable to parse requirement: {detail}"));
@@ -219,11 +216,11 @@ impl LabelSelector {
         Ok(LabelSelector(requirements))
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         self.0.iter().all(|(key, operator)| {
             let value = labels.get(key);
             let number = || value.and_then(|value| value.parse::<i64>().ok());
@@ -241,19 +238,24 @@ impl LabelSelector {
 
 /// A field selector: field, value, and whether it must be equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSelector(Vec<(String, String, bool)>);
+pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 
 impl FieldSelector {
     /// `known` are the fields of the kind.
-    pub fn parse(text: &str, known: &[&str]) -> Result<FieldSelector, ApiError> {
+    pub(crate) fn parse(text: &str, known: &[&str]) -> Result<FieldSelector, ApiError> {
         let mut terms = Vec::new();
         for term in split_terms(text) {
             if term.is_empty() {
                 continue;
             }
-            let split = ["!=", "==", "="].iter().filter_map(|sign| Some((term.find(sign)?, *sign))).min_by_key(|found| found.0);
+            let split = ["!=", "==", "="]
+                .iter()
+                .filter_map(|sign| Some((term.find(sign)?, *sign)))
+                .min_by_key(|found| found.0);
             let Some((at, sign)) = split else {
-                return Err(ApiError::bad_request(format!("invalid selector: '{text}'; can't understand '{term}'")));
+                return Err(ApiError::bad_request(format!(
+                    "invalid selector: '{text}'; can't understand '{term}'"
+                )));
             };
             let field = term[..at].to_owned();
             let value = unescape(&term[at + sign.len()..]);
@@ -270,16 +272,16 @@ impl FieldSelector {
         Ok(FieldSelector(terms))
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn matches(&self, field: impl Fn(&str) -> String) -> bool {
+    pub(crate) fn matches(&self, field: impl Fn(&str) -> String) -> bool {
         self.0.iter().all(|(name, value, equal)| (field(name) == *value) == *equal)
     }
 
     /// Whether only `metadata.name` and `metadata.namespace` are asked for.
-    pub fn only_names(&self) -> bool {
+    pub(crate) fn only_names(&self) -> bool {
         self.0.iter().all(|(name, _, _)| name == "metadata.name" || name == "metadata.namespace")
     }
 }
@@ -313,24 +315,51 @@ fn unescape(text: &str) -> String {
 }
 
 /// The fields by which a kind can be selected beside name and namespace.
-pub fn known_fields(group: &str, plural: &str) -> &'static [&'static str] {
+pub(crate) fn known_fields(group: &str, plural: &str) -> &'static [&'static str] {
     match (group, plural) {
         ("", "pods") => &[
-            "metadata.name", "metadata.namespace", "spec.nodeName", "spec.restartPolicy", "spec.schedulerName",
-            "spec.serviceAccountName", "spec.hostNetwork", "status.phase", "status.podIP", "status.podIPs",
+            "metadata.name",
+            "metadata.namespace",
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
         ("", "nodes") => &["metadata.name", "spec.unschedulable"],
         ("", "replicationcontrollers") => &["metadata.name", "metadata.namespace", "status.replicas"],
         ("", "events") => &[
-            "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-            "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-            "reportingComponent", "source", "type", "metadata.name", "metadata.namespace",
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+            "metadata.name",
+            "metadata.namespace",
         ],
         ("events.k8s.io", "events") => &[
-            "regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "regarding.apiVersion",
-            "regarding.resourceVersion", "regarding.fieldPath", "reason", "reportingController", "type",
-            "metadata.name", "metadata.namespace",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+            "metadata.name",
+            "metadata.namespace",
         ],
         ("", "namespaces") => &["metadata.name", "status.phase"],
         ("", "secrets") => &["type", "metadata.name", "metadata.namespace"],

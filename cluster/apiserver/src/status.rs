@@ -19,14 +19,18 @@ impl Cause {
     }
 
     pub fn required(field: impl Into<String>, detail: &str) -> Cause {
-        let message = if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
+        let message =
+            if detail.is_empty() { "Required value".into() } else { format!("Required value: {detail}") };
         Cause::new("FieldValueRequired", field, message)
     }
 
     pub fn invalid(field: impl Into<String>, value: &Value, detail: &str) -> Cause {
         let shown = show(value);
-        let message =
-            if detail.is_empty() { format!("Invalid value: {shown}") } else { format!("Invalid value: {shown}: {detail}") };
+        let message = if detail.is_empty() {
+            format!("Invalid value: {shown}")
+        } else {
+            format!("Invalid value: {shown}: {detail}")
+        };
         Cause::new("FieldValueInvalid", field, message)
     }
 
@@ -73,7 +77,7 @@ impl Cause {
 }
 
 /// A value as upstream prints it in an error: strings quoted, the rest as JSON.
-pub fn show(value: &Value) -> String {
+pub(crate) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => quote(text),
         Value::Null => "null".into(),
@@ -82,7 +86,7 @@ pub fn show(value: &Value) -> String {
 }
 
 /// Quotes as Go's `%q` does for the characters that occur.
-pub fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for c in text.chars() {
@@ -123,7 +127,7 @@ pub struct Details {
 }
 
 /// `plural` or `plural.group`, as upstream names resources in messages.
-pub fn qualified(plural: &str, group: &str) -> String {
+pub(crate) fn qualified(plural: &str, group: &str) -> String {
     if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
 }
 
@@ -173,13 +177,17 @@ impl ApiError {
     }
 
     pub fn conflict(plural: &str, group: &str, name: &str, detail: &str) -> ApiError {
-        let message =
-            format!("Operation cannot be fulfilled on {} {}: {detail}", qualified(plural, group), quote(name));
+        let message = format!(
+            "Operation cannot be fulfilled on {} {}: {detail}",
+            qualified(plural, group),
+            quote(name)
+        );
         ApiError::new(409, "Conflict", message).about(plural, group, name)
     }
 
     pub fn modified(plural: &str, group: &str, name: &str) -> ApiError {
-        let text = "the object has been modified; please apply your changes to the latest version and try again";
+        let text =
+            "the object has been modified; please apply your changes to the latest version and try again";
         ApiError::conflict(plural, group, name, text)
     }
 
@@ -233,8 +241,7 @@ impl ApiError {
     pub fn internal(message: impl std::fmt::Display) -> ApiError {
         let mut error = ApiError::new(500, "InternalError", format!("Internal error occurred: {message}"));
         let details = error.details.get_or_insert_default();
-        details.causes =
-            vec![Cause { reason: "", field: String::new(), message: message.to_string() }];
+        details.causes = vec![Cause { reason: "", field: String::new(), message: message.to_string() }];
         error
     }
 
@@ -270,7 +277,9 @@ impl ApiError {
 impl Details {
     fn to_value(&self) -> Value {
         let mut map = Map::new();
-        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
+        for (key, text) in
+            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
+        {
             if !text.is_empty() {
                 map.insert(key.into(), text.as_str().into());
             }
@@ -311,7 +320,7 @@ impl std::fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 /// The answer to a deletion that removed the object at once.
-pub fn deleted(plural: &str, group: &str, name: &str, uid: &str) -> Value {
+pub(crate) fn deleted(plural: &str, group: &str, name: &str, uid: &str) -> Value {
     let details = Details {
         name: name.into(),
         group: group.into(),

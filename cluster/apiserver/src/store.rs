@@ -182,15 +182,19 @@ impl Published {
         self.revision = self.revision.max(object.revision);
         let slot = (key.namespace.clone(), key.name.clone());
         let resource = self.resource(&key.resource);
-        let previous =
-            if deleted { resource.objects.remove(&slot) } else { resource.objects.insert(slot, object.clone()) };
+        let previous = if deleted {
+            resource.objects.remove(&slot)
+        } else {
+            resource.objects.insert(slot, object.clone())
+        };
         let event = history.then(|| {
             let kind = match (&previous, deleted) {
                 (_, true) => EventKind::Deleted,
                 (None, false) => EventKind::Added,
                 (Some(_), false) => EventKind::Modified,
             };
-            let event = Event { kind, object: object.clone(), previous: previous.clone(), line: OnceLock::new() };
+            let event =
+                Event { kind, object: object.clone(), previous: previous.clone(), line: OnceLock::new() };
             resource.remember(Arc::new(event))
         });
         self.reindex(key, previous.as_deref(), (!deleted).then_some(&object));
@@ -316,8 +320,11 @@ impl Store {
     /// Opens what the disk holds, and starts the thread that writes.
     pub fn open(disk: Arc<dyn Disk>) -> Result<Store, LogError> {
         let (mut log, recovered) = Log::open(&*disk, fastrand::u64(..))?;
-        let mut published =
-            Published { revision: recovered.snapshot_revision, floor: recovered.snapshot_revision, ..Published::default() };
+        let mut published = Published {
+            revision: recovered.snapshot_revision,
+            floor: recovered.snapshot_revision,
+            ..Published::default()
+        };
         for record in recovered.snapshot {
             replay(&mut published, record, false)?;
         }
@@ -377,7 +384,8 @@ impl Store {
 
     /// Keys of the objects that name `uid` as an owner.
     pub fn dependents(&self, uid: &str) -> Vec<Key> {
-        let mut keys: Vec<Key> = self.published().dependents.get(uid).into_iter().flatten().cloned().collect();
+        let mut keys: Vec<Key> =
+            self.published().dependents.get(uid).into_iter().flatten().cloned().collect();
         keys.sort();
         keys
     }
@@ -534,9 +542,14 @@ impl Resource {
 
 fn replay(published: &mut Published, record: Record, history: bool) -> Result<(), LogError> {
     let corrupt = |what: String| LogError::Corrupt { file: "log", offset: 0, what };
-    let key = Key { resource: record.resource.into(), namespace: record.namespace.into(), name: record.name.into() };
-    let value: Value = serde_json::from_slice(&record.value)
-        .map_err(|error| corrupt(format!("the object of revision {} is no JSON: {error}", record.revision)))?;
+    let key = Key {
+        resource: record.resource.into(),
+        namespace: record.namespace.into(),
+        name: record.name.into(),
+    };
+    let value: Value = serde_json::from_slice(&record.value).map_err(|error| {
+        corrupt(format!("the object of revision {} is no JSON: {error}", record.revision))
+    })?;
     let object = Object::index(&value, record.value.into(), record.revision, &key);
     published.apply(&key, Arc::new(object), record.deleted, history);
     Ok(())
@@ -625,7 +638,8 @@ impl Writer {
         }
         let mut head = lock(&self.shared.head);
         for write in &group {
-            let newest = head.overlay.get(&write.key).is_some_and(|(revision, _)| *revision == write.object.revision);
+            let newest =
+                head.overlay.get(&write.key).is_some_and(|(revision, _)| *revision == write.object.revision);
             if newest {
                 head.overlay.remove(&write.key);
             }

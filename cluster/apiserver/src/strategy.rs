@@ -60,22 +60,24 @@ fn listed(kind: &Kind, list: &[(&str, &str)]) -> bool {
     !kind.is_custom() && list.contains(&(kind.group.as_str(), kind.plural.as_str()))
 }
 
-pub fn has_generation(kind: &Kind) -> bool {
-    kind.is_custom() || listed(kind, WITH_GENERATION) || kind.group == "admissionregistration.k8s.io"
+pub(crate) fn has_generation(kind: &Kind) -> bool {
+    kind.is_custom()
+        || listed(kind, WITH_GENERATION)
+        || kind.group == "admissionregistration.k8s.io"
         || kind.group == "flowcontrol.apiserver.k8s.io"
 }
 
 /// Whether an update without a resourceVersion is taken.
-pub fn unconditional_update(kind: &Kind) -> bool {
+pub(crate) fn unconditional_update(kind: &Kind) -> bool {
     !(kind.is_custom() || listed(kind, CONDITIONAL_UPDATE) || kind.group == "admissionregistration.k8s.io")
 }
 
-pub fn creates_on_update(kind: &Kind) -> bool {
+pub(crate) fn creates_on_update(kind: &Kind) -> bool {
     listed(kind, CREATED_BY_UPDATE)
 }
 
 /// Whether anything has changed that the generation counts.
-pub fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
+pub(crate) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
     let plain = |object: &Value| {
         let mut object = object.clone();
         if let Some(map) = object.as_object_mut() {
@@ -92,12 +94,12 @@ pub fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
 }
 
 /// Whether an object under deletion stays until `/finalize` is called.
-pub fn waits_for_finalize(kind: &Kind, object: &Value) -> bool {
+pub(crate) fn waits_for_finalize(kind: &Kind, object: &Value) -> bool {
     kind.is("", "namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
 }
 
 /// Fields nobody comes to own through a door, since it resets them.
-pub fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set> {
+pub(crate) fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set> {
     let paths: &[&str] = match door {
         Door::Main if kind.has_status() => &["status"],
         Door::Status => &["spec"],
@@ -106,12 +108,12 @@ pub fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set
     Some(crate::fieldset::of(paths))
 }
 
-pub fn defaults(kind: &Kind, object: &mut Value) {
+pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
     crate::defaults::set_defaults(kind, object);
 }
 
 /// What the server decides when an object is created.
-pub fn prepare_create(kind: &Kind, object: &mut Value) {
+pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
     let keeps_status = matches!(
         (kind.group.as_str(), kind.plural.as_str()),
         ("", "nodes") | ("storage.k8s.io", "volumeattachments") | ("", "persistentvolumes")
@@ -154,7 +156,7 @@ pub fn prepare_create(kind: &Kind, object: &mut Value) {
 }
 
 /// What an update through a door cannot change comes from the old object.
-pub fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut Value) {
+pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut Value) {
     match door {
         Door::Main => {
             if kind.has_status() {
@@ -231,7 +233,7 @@ fn stored_versions(object: &mut Value) {
 }
 
 /// Checks a new object of a built-in kind.
-pub fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
+pub(crate) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
         crd::check::validate(object, causes);
         return;
@@ -242,7 +244,13 @@ pub fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
 }
 
 /// Checks an update of a built-in kind.
-pub fn validate_update(kind: &Kind, door: &Door, old: &Value, object: &Value, causes: &mut Vec<Cause>) {
+pub(crate) fn validate_update(
+    kind: &Kind,
+    door: &Door,
+    old: &Value,
+    object: &Value,
+    causes: &mut Vec<Cause>,
+) {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
         crd::check::validate_update(old, object, causes);
         return;

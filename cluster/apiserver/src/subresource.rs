@@ -2,7 +2,7 @@
 
 /// Through which door a write comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Door {
+pub(crate) enum Door {
     Main,
     Status,
     /// `finalize`, `approval`, `resize`, `ephemeralcontainers`: like `status`, each writes its own part.
@@ -10,7 +10,7 @@ pub enum Door {
 }
 
 impl Door {
-    pub fn of(subresource: &str) -> Door {
+    pub(crate) fn of(subresource: &str) -> Door {
         match subresource {
             "" => Door::Main,
             "status" => Door::Status,
@@ -18,7 +18,7 @@ impl Door {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Door::Main => "",
             Door::Status => "status",
@@ -26,7 +26,7 @@ impl Door {
         }
     }
 
-    pub fn is_main(&self) -> bool {
+    pub(crate) fn is_main(&self) -> bool {
         *self == Door::Main
     }
 }

@@ -37,7 +37,7 @@ const OBJECT_BYTES_MAX: usize = 1_572_864;
 const MANAGER_LEN_MAX: usize = 128;
 
 /// What all writes have in common.
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     pub server: &'a Server,
     pub kind: Arc<Kind>,
     pub key: Key,
@@ -51,13 +51,13 @@ pub struct Request<'a> {
 }
 
 /// The outcome of a write.
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub created: bool,
     pub object: Value,
 }
 
 /// Why a write did not happen.
-pub enum Failure {
+pub(crate) enum Failure {
     Api(ApiError),
     /// Somebody else was faster.
     Retry,
@@ -75,12 +75,12 @@ impl From<ApiError> for Failure {
     }
 }
 
-pub fn now() -> String {
+pub(crate) fn now() -> String {
     decode::seconds(Timestamp::now())
 }
 
 /// Checks `dryRun`, `fieldManager` and `fieldValidation` of an options object such as `CreateOptions`.
-pub fn check_options(query: &Query, options: &str) -> Result<(bool, FieldValidation), ApiError> {
+pub(crate) fn check_options(query: &Query, options: &str) -> Result<(bool, FieldValidation), ApiError> {
     let mut causes = Vec::new();
     let manager = query.get("fieldManager");
     if manager.len() > MANAGER_LEN_MAX {
@@ -134,7 +134,10 @@ impl Request<'_> {
         if wrong_kind || !api_version.is_empty() && api_version != self.kind.api_version() {
             let (group, version) = crate::kinds::split_api_version(api_version);
             let shown = |group: &str, version: &str, kind: &str| {
-                format!("{}, Kind={kind}", if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") })
+                format!(
+                    "{}, Kind={kind}",
+                    if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") }
+                )
             };
             if self.kind.is_custom() || !wrong_kind {
                 return Err(ApiError::bad_request(format!(
@@ -166,7 +169,8 @@ impl Request<'_> {
             "" => meta["namespace"] = (*self.key.namespace).into(),
             namespace if *namespace == *self.key.namespace => {}
             _ => {
-                let text = "the namespace of the provided object does not match the namespace sent on the request";
+                let text =
+                    "the namespace of the provided object does not match the namespace sent on the request";
                 return Err(ApiError::bad_request(text));
             }
         }
@@ -193,11 +197,17 @@ impl Request<'_> {
         codec::set_type(object, &self.kind);
     }
 
-    fn managed<'r>(&'r self, time: &'r str, reset: Option<&'r dodai_merge::fields::Set>) -> dodai_merge::managed::Request<'r> {
-        let schema = match (&self.kind.custom, &self.kind.schema) {
-            (Some(custom), _) => &custom.merge,
-            (None, Some(name)) => &crate::schema::builtin(name).merge,
-            (None, None) => unreachable!("a kind is built-in or custom"),
+    fn managed<'r>(
+        &'r self,
+        time: &'r str,
+        reset: Option<&'r dodai_merge::fields::Set>,
+    ) -> dodai_merge::managed::Request<'r> {
+        let (schema, empty) = match &self.kind.custom {
+            Some(custom) => (&custom.merge, None),
+            None => {
+                let info = crate::schema::builtin(self.kind.schema.as_deref().unwrap_or_default());
+                (&info.merge, Some(&info.empty))
+            }
         };
         dodai_merge::managed::Request {
             schema,
@@ -206,6 +216,7 @@ impl Request<'_> {
             manager: &self.manager,
             time,
             reset_fields: reset,
+            empty,
             converter: &dodai_merge::update::SameInAllVersions,
         }
     }
@@ -245,14 +256,15 @@ impl Request<'_> {
         convert::to_storage(&self.kind, &mut stored);
         codec::strip_type(&mut stored);
         if stored.to_string().len() > OBJECT_BYTES_MAX {
-            let text = format!("etcdserver: request is too large (an object may have {OBJECT_BYTES_MAX} bytes)");
+            let text =
+                format!("etcdserver: request is too large (an object may have {OBJECT_BYTES_MAX} bytes)");
             return Err(ApiError::too_large(text));
         }
         Ok(stored)
     }
 
     /// POST.
-    pub async fn create(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+    pub(crate) async fn create(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
         let decoded = codec::decode(&self.kind, body)?;
         let mut object = decoded.value;
         let mut problems = decoded.problems;
@@ -263,7 +275,11 @@ impl Request<'_> {
     }
 
     /// Creates an object that is read already. `applied` is the wish of a server-side apply.
-    pub async fn create_object(&mut self, mut object: Value, applied: Option<&Value>) -> Result<Outcome, ApiError> {
+    pub(crate) async fn create_object(
+        &mut self,
+        mut object: Value,
+        applied: Option<&Value>,
+    ) -> Result<Outcome, ApiError> {
         self.check_namespace(&mut object)?;
         if object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
             return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
@@ -293,7 +309,10 @@ impl Request<'_> {
                 Err(Failure::Api(error)) => return Err(error),
                 Err(Failure::Retry) => {
                     let generated = object["metadata"]["generateName"].is_string() && applied.is_none();
-                    if generated && attempt + 1 < GENERATED_NAMES_MAX && self.server.store.get_head(&self.key).is_some() {
+                    if generated
+                        && attempt + 1 < GENERATED_NAMES_MAX
+                        && self.server.store.get_head(&self.key).is_some()
+                    {
                         continue;
                     }
                     let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
@@ -361,7 +380,7 @@ impl Request<'_> {
     }
 
     /// PUT.
-    pub async fn update(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+    pub(crate) async fn update(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
         let decoded = codec::decode(&self.kind, body)?;
         let mut object = decoded.value;
         let mut problems = decoded.problems;
@@ -387,6 +406,24 @@ impl Request<'_> {
         Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
     }
 
+    /// Updates to an object that was read from the store and changed. `newest`: whether a change in between is fine.
+    pub(crate) async fn update_tree(&mut self, mut object: Value, newest: bool) -> Result<Outcome, ApiError> {
+        self.defaulted(&mut object);
+        let Some(seen) = self.server.store.get_head(&self.key) else {
+            return Err(self.not_found());
+        };
+        if newest {
+            object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
+        }
+        match self.replace(&seen, object, true).await {
+            Err(Failure::Retry) => {
+                Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
+            }
+            Err(Failure::Api(error)) => Err(error),
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+
     fn check_name(&self, object: &Value) -> Result<(), ApiError> {
         match object["metadata"]["name"].as_str().unwrap_or_default() {
             "" => Err(ApiError::bad_request(format!(
@@ -409,7 +446,8 @@ impl Request<'_> {
         self.check_revision(&old, &object, seen)?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         if !uid.is_empty() && uid != &*seen.uid {
-            let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", seen.uid);
+            let text =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", seen.uid);
             if track && self.query.get("patch").is_empty() {
                 return Err(ApiError::conflict(&kind.plural, &kind.group, &self.key.name, &text).into());
             }
@@ -449,26 +487,30 @@ impl Request<'_> {
         match object["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
             "" | "0" if strategy::unconditional_update(kind) => Ok(()),
             "" | "0" => {
-                let cause = Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+                let cause =
+                    Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
                 Err(ApiError::invalid(&kind.plural, &kind.group, &self.key.name, vec![cause]))
             }
             text => match text.parse::<u64>() {
                 Ok(revision) if revision == seen.revision => Ok(()),
                 Ok(_) => Err(ApiError::modified(&kind.plural, &kind.group, &self.key.name)),
-                Err(_) => Err(self.invalid(&self.key.name, vec![Cause::invalid(
-                    "metadata.resourceVersion",
-                    &text.into(),
-                    &format!("strconv.ParseUint: parsing {}: invalid syntax", crate::status::quote(text)),
-                )])),
+                Err(_) => Err(self.invalid(
+                    &self.key.name,
+                    vec![Cause::invalid(
+                        "metadata.resourceVersion",
+                        &text.into(),
+                        &format!("strconv.ParseUint: parsing {}: invalid syntax", crate::status::quote(text)),
+                    )],
+                )),
             },
         }
     }
 
     /// Keeps what an update cannot change, and moves the generation.
     fn prepare_update(&self, old: &Value, object: &mut Value) {
-        for field in [
-            "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink",
-        ] {
+        for field in
+            ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
+        {
             copy_or_remove(&old["metadata"], &mut object["metadata"], field);
         }
         if object["metadata"]["uid"].as_str().unwrap_or_default().is_empty() {
@@ -499,10 +541,12 @@ impl Request<'_> {
     }
 
     /// PATCH.
-    pub async fn patch(&mut self, patch: &Patch) -> Result<Outcome, ApiError> {
+    pub(crate) async fn patch(&mut self, patch: &Patch) -> Result<Outcome, ApiError> {
         if patch.kind == PatchKind::Strategic && self.kind.is_custom() {
             return Err(ApiError::unsupported_media(&[
-                "application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml",
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/apply-patch+yaml",
             ]));
         }
         let mut last = None;
@@ -664,7 +708,11 @@ impl Request<'_> {
         Ok(())
     }
 
-    fn allocate(&self, old: Option<&Value>, object: &mut Value) -> Result<crate::allocate::Release, ApiError> {
+    fn allocate(
+        &self,
+        old: Option<&Value>,
+        object: &mut Value,
+    ) -> Result<crate::allocate::Release, ApiError> {
         if !self.kind.is("", "services") || !self.door.is_main() {
             return Ok(crate::allocate::Release::default());
         }
@@ -693,12 +741,12 @@ fn ratchet(old: &Value, object: &Value, found: Vec<Cause>) -> Vec<Cause> {
     found.into_iter().filter(|cause| !kept(cause)).collect()
 }
 
-pub fn name_of(object: &Value) -> String {
+pub(crate) fn name_of(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Copies a field, or removes it where the source has none.
-pub fn copy_or_remove(from: &Value, to: &mut Value, field: &str) {
+pub(crate) fn copy_or_remove(from: &Value, to: &mut Value, field: &str) {
     match from.get(field) {
         Some(value) => to[field] = value.clone(),
         None => {
@@ -708,7 +756,7 @@ pub fn copy_or_remove(from: &Value, to: &mut Value, field: &str) {
 }
 
 /// A name from a base: five characters that make no words.
-pub fn generate(base: &str) -> String {
+pub(crate) fn generate(base: &str) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut end = base.len().min(GENERATED_BASE_LEN_MAX);
     while !base.is_char_boundary(end) {
@@ -737,6 +785,6 @@ fn same_but_times(old: &Value, new: &Value) -> bool {
 }
 
 /// Whether a name may be used at all, for what has no rule of its own.
-pub fn plain_name(text: &str) -> Option<String> {
+pub(crate) fn plain_name(text: &str) -> Option<String> {
     names::subdomain(text)
 }

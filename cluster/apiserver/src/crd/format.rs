@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Whether `text` has the format.
-pub fn matches(format: &str, text: &str) -> bool {
+pub(super) fn matches(format: &str, text: &str) -> bool {
     match format {
         "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
         "date" => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
@@ -14,13 +14,15 @@ pub fn matches(format: &str, text: &str) -> bool {
         "uuid" | "uuid3" | "uuid4" | "uuid5" => uuid::Uuid::parse_str(text).is_ok(),
         "byte" => base64(text),
         "hostname" => {
-            text.len() <= 253 && !text.is_empty() && text.split('.').all(|label| {
-                !label.is_empty()
-                    && label.len() <= 63
-                    && !label.starts_with('-')
-                    && !label.ends_with('-')
-                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            })
+            text.len() <= 253
+                && !text.is_empty()
+                && text.split('.').all(|label| {
+                    !label.is_empty()
+                        && label.len() <= 63
+                        && !label.starts_with('-')
+                        && !label.ends_with('-')
+                        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                })
         }
         "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()),
         "mac" => text.split([':', '-']).filter(|part| part.len() == 2).count() == 6,
@@ -55,7 +57,8 @@ fn duration(text: &str) -> bool {
         rest = &rest[end..];
         let units = ["ns", "us", "µs", "ms", "s", "m", "h", "d", "w"];
         let Some(unit) = units.iter().find(|unit| {
-            rest.strip_prefix(**unit).is_some_and(|after| after.is_empty() || after.starts_with(|c: char| c.is_ascii_digit()))
+            rest.strip_prefix(**unit)
+                .is_some_and(|after| after.is_empty() || after.starts_with(|c: char| c.is_ascii_digit()))
         }) else {
             return false;
         };

@@ -11,7 +11,7 @@ use crate::status::{Cause, show};
 
 /// `type` of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub(crate) enum Type {
     Object,
     Array,
     String,
@@ -47,7 +47,7 @@ impl Type {
 
 /// `additionalProperties`.
 #[derive(Clone, Debug, Default)]
-pub enum Additional {
+pub(crate) enum Additional {
     #[default]
     None,
     Any,
@@ -56,7 +56,7 @@ pub enum Additional {
 
 /// A compiled schema.
 #[derive(Clone, Debug, Default)]
-pub struct Structural {
+pub(crate) struct Structural {
     pub ty: Option<Type>,
     pub nullable: bool,
     pub default: Option<Value>,
@@ -87,14 +87,20 @@ pub struct Structural {
 
 impl Structural {
     /// Compiles a schema that `check` has accepted; what it cannot read it leaves open.
-    pub fn compile(schema: &Value) -> Structural {
+    pub(crate) fn compile(schema: &Value) -> Structural {
         let number = |key: &str| schema[key].as_f64();
         let count = |low: &str, high: &str| (schema[low].as_u64(), schema[high].as_u64());
         let list = |key: &str| -> Vec<Structural> {
             schema[key].as_array().into_iter().flatten().map(Structural::compile).collect()
         };
         let words = |key: &str| -> Vec<String> {
-            schema[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+            schema[key]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
         };
         let flag = |key: &str| schema[key].as_bool().unwrap_or_default();
         let properties = schema["properties"].as_object().into_iter().flatten();
@@ -141,7 +147,7 @@ impl Structural {
     }
 
     /// Removes what the schema does not know; the paths removed go to `unknown`.
-    pub fn prune(&self, value: &mut Value, root: bool, unknown: &mut Vec<String>) {
+    pub(crate) fn prune(&self, value: &mut Value, root: bool, unknown: &mut Vec<String>) {
         self.prune_at(value, root, self.preserve, "", unknown);
     }
 
@@ -173,7 +179,13 @@ impl Structural {
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
                     for (at, item) in items.iter_mut().enumerate() {
-                        schema.prune_at(item, schema.embedded, schema.preserve, &format!("{path}[{at}]"), unknown);
+                        schema.prune_at(
+                            item,
+                            schema.embedded,
+                            schema.preserve,
+                            &format!("{path}[{at}]"),
+                            unknown,
+                        );
                     }
                 }
             }
@@ -182,7 +194,7 @@ impl Structural {
     }
 
     /// Puts defaults where nothing is; a null where it is not allowed counts as nothing.
-    pub fn set_defaults(&self, value: &mut Value) {
+    pub(crate) fn set_defaults(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
                 for (name, schema) in &self.properties {
@@ -198,7 +210,10 @@ impl Structural {
                 }
                 for (name, inner) in map.iter_mut() {
                     if let Some(schema) = self.child(name) {
-                        if inner.is_null() && !schema.nullable && let Some(default) = &schema.default {
+                        if inner.is_null()
+                            && !schema.nullable
+                            && let Some(default) = &schema.default
+                        {
                             *inner = default.clone();
                         }
                         schema.set_defaults(inner);
@@ -208,7 +223,10 @@ impl Structural {
             Value::Array(items) => {
                 if let Some(schema) = &self.items {
                     for item in items {
-                        if item.is_null() && !schema.nullable && let Some(default) = &schema.default {
+                        if item.is_null()
+                            && !schema.nullable
+                            && let Some(default) = &schema.default
+                        {
                             *item = default.clone();
                         }
                         schema.set_defaults(item);
@@ -220,7 +238,7 @@ impl Structural {
     }
 
     /// Checks an object; the order of causes is that of the schema.
-    pub fn validate(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    pub(crate) fn validate(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
         if value.is_null() && self.nullable {
             return;
         }
@@ -232,7 +250,9 @@ impl Structural {
             Value::Object(map) => self.check_object(map, path, causes),
             Value::Array(items) => self.check_array(items, path, causes),
             Value::String(text) => self.check_string(text, path, causes),
-            Value::Number(number) => self.check_number(number.as_f64().unwrap_or_default(), value, path, causes),
+            Value::Number(number) => {
+                self.check_number(number.as_f64().unwrap_or_default(), value, path, causes)
+            }
             _ => {}
         }
         self.check_junctors(value, path, causes);
@@ -242,7 +262,9 @@ impl Structural {
         let got = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
-            Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|real| real.fract() != 0.0) => {
+            Value::Number(number)
+                if number.is_f64() && number.as_f64().is_some_and(|real| real.fract() != 0.0) =>
+            {
                 "number"
             }
             Value::Number(_) => "integer",
@@ -269,10 +291,13 @@ impl Structural {
     fn check_values(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
         let Some(values) = &self.values else { return };
         if !values.iter().any(|known| same(known, value)) {
-            let known: Vec<String> = values.iter().map(|known| match known {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            }).collect();
+            let known: Vec<String> = values
+                .iter()
+                .map(|known| match known {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                })
+                .collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             causes.push(Cause::not_supported(field_of(path), value, &known));
         }
@@ -280,11 +305,15 @@ impl Structural {
 
     fn check_object(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
         let n = map.len() as u64;
-        if let (Some(min), _) = self.n_properties && n < min {
+        if let (Some(min), _) = self.n_properties
+            && n < min
+        {
             let text = format!("{} in body should have at least {min} properties", name_of(path));
             causes.push(Cause::invalid(field_of(path), &n.into(), &text));
         }
-        if let (_, Some(max)) = self.n_properties && n > max {
+        if let (_, Some(max)) = self.n_properties
+            && n > max
+        {
             causes.push(Cause::too_many(field_of(path), n as usize, max as usize));
         }
         for name in &self.required {
@@ -316,11 +345,15 @@ impl Structural {
 
     fn check_array(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
         let n = items.len() as u64;
-        if let (Some(min), _) = self.n_items && n < min {
+        if let (Some(min), _) = self.n_items
+            && n < min
+        {
             let text = format!("{} in body should have at least {min} items", name_of(path));
             causes.push(Cause::invalid(field_of(path), &n.into(), &text));
         }
-        if let (_, Some(max)) = self.n_items && n > max {
+        if let (_, Some(max)) = self.n_items
+            && n > max
+        {
             causes.push(Cause::too_many(field_of(path), n as usize, max as usize));
         }
         if let Some(schema) = &self.items {
@@ -354,11 +387,15 @@ impl Structural {
     fn check_string(&self, text: &str, path: &str, causes: &mut Vec<Cause>) {
         let value = Value::String(text.into());
         let n = text.chars().count() as u64;
-        if let (Some(min), _) = self.length && n < min {
+        if let (Some(min), _) = self.length
+            && n < min
+        {
             let text = format!("{} in body should be at least {min} chars long", name_of(path));
             causes.push(Cause::invalid(field_of(path), &value, &text));
         }
-        if let (_, Some(max)) = self.length && n > max {
+        if let (_, Some(max)) = self.length
+            && n > max
+        {
             causes.push(Cause::too_long(field_of(path), max as usize));
         }
         if let Some((source, regex)) = &self.pattern
@@ -418,8 +455,15 @@ impl Structural {
         if !self.one_of.is_empty() {
             let found = self.one_of.iter().filter(|schema| passes(schema)).count();
             if found != 1 {
-                let found = if found == 0 { "none valid".into() } else { format!("found {found} valid alternatives") };
-                fail(&format!("one and only one schema (oneOf). Found {}", found.trim_start_matches("found ")));
+                let found = if found == 0 {
+                    "none valid".into()
+                } else {
+                    format!("found {found} valid alternatives")
+                };
+                fail(&format!(
+                    "one and only one schema (oneOf). Found {}",
+                    found.trim_start_matches("found ")
+                ));
             }
         }
         if let Some(schema) = &self.not
@@ -455,7 +499,7 @@ fn field_of(path: &str) -> String {
 }
 
 /// Removes nulls below `spec` and such that stand where a default exists but null is not allowed, and keeps the rest.
-pub fn drop_nulls(schema: &Structural, value: &mut Value) {
+pub(crate) fn drop_nulls(schema: &Structural, value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|key, inner| {

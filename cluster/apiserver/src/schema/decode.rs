@@ -12,13 +12,13 @@ use super::quantity::Quantity;
 use crate::status::quote;
 
 /// Nesting of an object.
-pub const DEPTH_MAX: usize = 100;
+pub(crate) const DEPTH_MAX: usize = 100;
 /// Problems noted for one body.
 const PROBLEMS_MAX: usize = 100;
 
 /// What was read.
 #[derive(Debug)]
-pub struct Decoded {
+pub(crate) struct Decoded {
     pub value: Value,
     /// `unknown field "spec.x"`, `duplicate field "data.k"`.
     pub problems: Vec<String>,
@@ -34,7 +34,7 @@ struct Context {
 }
 
 /// Reads JSON text.
-pub fn from_slice(body: &[u8], shape: &Shape) -> Result<Decoded, String> {
+pub(crate) fn from_slice(body: &[u8], shape: &Shape) -> Result<Decoded, String> {
     let context = RefCell::new(Context::default());
     let mut reader = serde_json::Deserializer::from_slice(body);
     let read = Seed { shape, context: &context }.deserialize(&mut reader);
@@ -43,7 +43,7 @@ pub fn from_slice(body: &[u8], shape: &Shape) -> Result<Decoded, String> {
 }
 
 /// Reads a tree, for example after a patch.
-pub fn from_value(value: Value, shape: &Shape) -> Result<Decoded, String> {
+pub(crate) fn from_value(value: Value, shape: &Shape) -> Result<Decoded, String> {
     let context = RefCell::new(Context::default());
     let read = Seed { shape, context: &context }.deserialize(value);
     finish(read, context)
@@ -112,7 +112,8 @@ impl Seed<'_> {
         match Quantity::parse(text) {
             Some(quantity) => Ok(Value::String(quantity.canonical())),
             None => Err(self.fail(
-                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".into(),
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                    .into(),
             )),
         }
     }
@@ -178,12 +179,12 @@ impl Seed<'_> {
 }
 
 /// RFC 3339 to the second.
-pub fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// RFC 3339 with six digits.
-pub fn micros(time: Timestamp) -> String {
+pub(crate) fn micros(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 

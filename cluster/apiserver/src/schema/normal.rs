@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{Presence, Shape, Struct};
 
 /// Brings an object into its stored form.
-pub fn normalize(object: &mut Value, ty: &'static Struct) {
+pub(crate) fn normalize(object: &mut Value, ty: &'static Struct) {
     if let Value::Object(map) = object {
         normalize_struct(map, ty);
     }

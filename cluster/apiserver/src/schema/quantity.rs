@@ -2,7 +2,7 @@
 
 /// A quantity as a number of nano units and the family of its suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quantity {
+pub(crate) struct Quantity {
     nano: i128,
     format: Format,
 }
@@ -20,7 +20,7 @@ const MAX: i128 = i64::MAX as i128 * NANO;
 
 impl Quantity {
     /// Reads a quantity; `None` if it is none.
-    pub fn parse(text: &str) -> Option<Quantity> {
+    pub(crate) fn parse(text: &str) -> Option<Quantity> {
         let (negative, rest) = match text.as_bytes().first()? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),
@@ -57,16 +57,16 @@ impl Quantity {
         Some(Quantity { nano: if negative { -nano } else { nano }, format })
     }
 
-    pub fn nano(&self) -> i128 {
+    pub(crate) fn nano(&self) -> i128 {
         self.nano
     }
 
-    pub fn is_negative(&self) -> bool {
+    pub(crate) fn is_negative(&self) -> bool {
         self.nano < 0
     }
 
     /// The canonical text.
-    pub fn canonical(&self) -> String {
+    pub(crate) fn canonical(&self) -> String {
         if self.nano == 0 {
             return "0".into();
         }

@@ -13,10 +13,10 @@ const FIELDS: &str = include_str!("../../data/fields.tsv");
 const REF: &str = "#/components/schemas/";
 
 /// Definitions by name, with references in the form of OpenAPI v3.
-pub type Definitions = BTreeMap<String, Value>;
+pub(crate) type Definitions = BTreeMap<String, Value>;
 
 /// The definition of a type and of everything that it refers to; empty for an unknown name.
-pub fn definitions<'a>(names: impl IntoIterator<Item = &'a str>) -> Definitions {
+pub(crate) fn definitions<'a>(names: impl IntoIterator<Item = &'a str>) -> Definitions {
     let settings = SchemaSettings::openapi3().with(|settings| settings.transforms.clear());
     let mut generator = settings.into_generator();
     for name in names {
@@ -49,7 +49,7 @@ fn rewrite(value: &mut Value) {
 }
 
 /// The facts of one type: path -> facts.
-pub fn facts(name: &str) -> Option<&'static Map<String, Value>> {
+pub(crate) fn facts(name: &str) -> Option<&'static Map<String, Value>> {
     static TABLE: LazyLock<BTreeMap<&'static str, &'static str>> =
         LazyLock::new(|| FIELDS.lines().filter_map(|line| line.split_once('\t')).collect());
     static PARSED: LazyLock<std::sync::Mutex<BTreeMap<String, &'static Map<String, Value>>>> =
@@ -96,7 +96,7 @@ fn join_facts(name: &str, definition: &mut Value) {
 }
 
 /// The name inside a reference.
-pub fn referred(schema: &Value) -> Option<&str> {
+pub(crate) fn referred(schema: &Value) -> Option<&str> {
     let reference = schema.get("$ref").or_else(|| schema.get("allOf")?.get(0)?.get("$ref"))?;
     reference.as_str()?.strip_prefix(REF)
 }

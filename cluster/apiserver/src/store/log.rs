@@ -28,7 +28,7 @@ const RECORD_LEN_MAX: usize = 16 << 20;
 
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub(super) struct Record {
     /// The revision that the change made.
     pub revision: u64,
     /// Storage name of the resource, `group/plural`.
@@ -61,7 +61,7 @@ fn io_error(action: &'static str, file: &'static str) -> impl FnOnce(io::Error) 
 
 /// What recovery found.
 #[derive(Debug, Default)]
-pub struct Recovered {
+pub(super) struct Recovered {
     /// Revision of the snapshot; its records carry their own, older revisions.
     pub snapshot_revision: u64,
     pub snapshot: Vec<Record>,
@@ -71,7 +71,7 @@ pub struct Recovered {
 
 /// The open log: where the next group goes.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     salt: u64,
     next_group: u64,
     /// Durable length; what lies behind it is removed before the next append.
@@ -81,7 +81,7 @@ pub struct Log {
 
 impl Log {
     /// Reads snapshot and log, cuts a torn tail (durably) and seals what is left.
-    pub fn open(disk: &dyn Disk, salt: u64) -> Result<(Log, Recovered), LogError> {
+    pub(super) fn open(disk: &dyn Disk, salt: u64) -> Result<(Log, Recovered), LogError> {
         let mut recovered = Recovered::default();
         if let Some(bytes) = read_optional(disk, SNAPSHOT)? {
             read_snapshot(&bytes, &mut recovered)?;
@@ -104,18 +104,18 @@ impl Log {
     }
 
     /// Bytes of the log.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.len
     }
 
     /// Whether the last group is a seal.
-    pub fn is_sealed(&self) -> bool {
+    pub(super) fn is_sealed(&self) -> bool {
         self.sealed
     }
 
     /// Writes the records as one group and syncs it. After an error from `append` the file is cut back to its old
     /// length, so the caller may go on; after an error from `sync` it must not.
-    pub fn commit(&mut self, disk: &dyn Disk, records: &[Record]) -> Result<(), LogError> {
+    pub(super) fn commit(&mut self, disk: &dyn Disk, records: &[Record]) -> Result<(), LogError> {
         let bytes = encode_group(self.salt, self.next_group, records);
         if let Err(error) = disk.append(LOG, &bytes) {
             disk.truncate(LOG, self.len).map_err(io_error("cut", LOG))?;
@@ -129,7 +129,7 @@ impl Log {
     }
 
     /// Writes an empty group, unless the last one is already empty.
-    pub fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
+    pub(super) fn seal(&mut self, disk: &dyn Disk) -> Result<(), LogError> {
         if self.sealed {
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Log {
     }
 
     /// Replaces the log by a snapshot of `records` at `revision`.
-    pub fn snapshot<'a>(
+    pub(super) fn snapshot<'a>(
         &mut self,
         disk: &dyn Disk,
         revision: u64,
@@ -345,7 +345,10 @@ fn read_log(bytes: &[u8]) -> Result<(Log, Vec<Record>), LogError> {
         if position != end || next > bytes.len() {
             // A good header with a bad body: damage when something came after it, else a write cut short.
             if later_group(bytes, at, salt, group) {
-                return Err(corrupt(position, format!("a record of group {group} does not match its checksum")));
+                return Err(corrupt(
+                    position,
+                    format!("a record of group {group} does not match its checksum"),
+                ));
             }
             // Nothing of the group was acknowledged: it goes as a whole.
             break;
