@@ -5,7 +5,7 @@
 //! source). Symlinks are kept as they are; they are resolved inside the Pod, where they cannot lead out.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -148,7 +148,7 @@ impl io::Read for Exact {
             return Ok(0);
         }
         let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let read = self.file.read(&mut buffer[..most])?;
+        let read = io::Read::read(&mut self.file, &mut buffer[..most])?;
         if read == 0 {
             return Err(io::Error::other("the file became shorter while it was packed"));
         }

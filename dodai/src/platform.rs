@@ -15,6 +15,7 @@ use dodai_kit::{Clock, Engine};
 use dodai_node::PinnedImages;
 use dodai_node::images::ImageRef;
 use dodai_node::{Config as NodeConfig, Node};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
@@ -83,7 +84,7 @@ impl Platform {
         self.stop.send_replace(true);
         while self.controllers.join_next().await.is_some() {}
         self.node.shutdown().await;
-        self.serving.shutdown().await;
+        self.serving.stop().await;
         self.server.shutdown().await.context("cannot close the store")
     }
 }
@@ -106,7 +107,7 @@ async fn open(data: &Path) -> Result<ApiServer> {
 
 /// The CRDs of our own kinds, as this version has them.
 async fn install_crds(client: &Client) -> Result<()> {
-    let api = Api::all(client.clone());
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("dodai").force();
     for crd in dodai_api::crds::all() {
         let name = crd.name_any();
@@ -124,7 +125,7 @@ async fn serve(server: &ApiServer, data: &DataFolder, listen: SocketAddr) -> Res
     let listener = listener(data, listen).await?;
     let address = listener.local_addr().context("cannot listen")?;
     data.keep(PORT_FILE, &address.port().to_string())?;
-    pki.write_kubeconfig(&data.path.join("kubeconfig"), address)
+    pki.write_kubeconfig(&data.path.join("kubeconfig"), &format!("https://{address}"))
         .map_err(|error| Failure::from_error("cannot write the kubeconfig", &error))?;
     server.serve(listener, &pki).await.map_err(|error| Failure::from_error("cannot serve the API", &error))
 }

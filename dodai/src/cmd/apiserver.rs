@@ -31,13 +31,13 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     let listener =
         TcpListener::bind(args.listen).await.context(format!("cannot listen on `{}`", args.listen))?;
     let address = listener.local_addr().context("cannot listen")?;
-    let pki = match &folder {
-        Some(data) => Pki::open(&data.join("pki")),
-        None => Pki::generate(),
-    };
+    // Without a data folder the certificates last as long as the process.
+    let scratch = std::env::temp_dir().join(format!("dodai-apiserver-{}", std::process::id()));
+    let pki = Pki::open(&folder.as_deref().unwrap_or(&scratch).join("pki"));
+    let _ = std::fs::remove_dir_all(&scratch);
     let pki = pki.map_err(|error| Failure::from_error("cannot make the certificates", &error))?;
     if let Some(file) = &args.kubeconfig_out {
-        pki.write_kubeconfig(file, address)
+        pki.write_kubeconfig(file, &format!("https://{address}"))
             .map_err(|error| Failure::from_error("cannot write the kubeconfig", &error))?;
     }
     let serving = server
@@ -56,7 +56,7 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     wait_for_end().await?;
     stop.send_replace(true);
     while running.join_next().await.is_some() {}
-    serving.shutdown().await;
+    serving.stop().await;
     server.shutdown().await.context("cannot close the store")
 }
 
