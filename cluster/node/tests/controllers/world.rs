@@ -380,7 +380,7 @@ pub(crate) fn for_seeds(run: fn(u64)) {
     if let Some(seed) = number("DODAI_SEED") {
         return run(seed);
     }
-    for seed in 0..number("DODAI_SEEDS").unwrap_or(150) {
+    for seed in 0..number("DODAI_SEEDS").unwrap_or(40) {
         let result = std::panic::catch_unwind(|| run(seed));
         if let Err(panic) = result {
             eprintln!("failed with DODAI_SEED={seed}");

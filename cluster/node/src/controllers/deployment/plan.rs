@@ -165,10 +165,7 @@ fn roll(
 
 /// Whether Pods of old ReplicaSets are left, or may still appear.
 fn has_old_pods(world: &World, old: &[Arc<ReplicaSet>]) -> bool {
-    let unsettled = old.iter().any(|set| {
-        let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
-        actual(set) > 0 || observed < set.metadata.generation.unwrap_or(0)
-    });
+    let unsettled = old.iter().any(|set| actual(set) > 0 || !replica_sets::is_observed(set));
     let is_old = |pod: &&Arc<Pod>| {
         let owner = dodai_kit::plan::controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
         old.iter().any(|set| set.metadata.uid.as_deref() == owner)
@@ -235,8 +232,7 @@ fn clean_up(plan: &mut Plan, spec: &DeploymentSpec, sets: &Sets<'_>) {
     alive.sort_by_key(|set| replica_sets::revision(set));
     let excess = alive.len().saturating_sub(limit);
     for set in alive.into_iter().take(excess) {
-        let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
-        if actual(set) == 0 && size(set) == 0 && observed >= set.metadata.generation.unwrap_or(0) {
+        if actual(set) == 0 && size(set) == 0 && replica_sets::is_observed(set) {
             plan.delete(set.as_ref());
         }
     }

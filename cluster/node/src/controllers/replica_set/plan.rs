@@ -53,6 +53,13 @@ pub(super) fn plan(world: &World) -> Plan {
         }
     }
     let status = status(&mut plan, world, &active, terminating.len());
+    let observed = world.set.status.as_ref().and_then(|status| status.observed_generation);
+    if plan.actions.is_empty() && observed != status.observed_generation {
+        // The Deployment takes the first count under a new size at its word.
+        let selected =
+            world.pods.iter().map(Arc::as_ref).filter(|pod| selector::selects(&selector, pod.labels()));
+        plan.confirm_owned(world.set.as_ref(), Some(selector.to_string()), selected, false);
+    }
     plan.set_status(&status);
     plan
 }
