@@ -8,7 +8,7 @@ pub enum Error {
     /// The API server refused an action or could not be reached.
     #[error("cannot {verb} {kind} `{name}`")]
     Action {
-        /// `create`, `apply`, `delete`, `read`, `replace` or `write the status of`.
+        /// `create`, `apply`, `delete`, `list`, `read`, `replace` or `write the status of`.
         verb: &'static str,
         /// The kind of the object acted upon.
         kind: String,
@@ -26,7 +26,7 @@ pub enum Error {
         /// `namespace/name`, or the name alone.
         name: String,
     },
-    /// An object that a decision rests on changed after it was seen.
+    /// An object that a decision rests on changed after it was seen, came or went.
     #[error("{kind} `{name}` changed since it was seen")]
     Changed {
         /// The kind.
