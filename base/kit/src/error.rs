@@ -8,7 +8,7 @@ pub enum Error {
     /// The API server refused an action or could not be reached.
     #[error("cannot {verb} {kind} `{name}`")]
     Action {
-        /// `create`, `apply`, `delete`, `replace` or `write the status of`.
+        /// `create`, `apply`, `delete`, `read`, `replace` or `write the status of`.
         verb: &'static str,
         /// The kind of the object acted upon.
         kind: String,
@@ -26,6 +26,14 @@ pub enum Error {
         /// `namespace/name`, or the name alone.
         name: String,
     },
+    /// An object that a decision rests on changed after it was seen.
+    #[error("{kind} `{name}` changed since it was seen")]
+    Changed {
+        /// The kind.
+        kind: String,
+        /// `namespace/name`, or the name alone.
+        name: String,
+    },
     /// An object could not be turned into JSON.
     #[error("cannot serialise {0}")]
     Serialise(&'static str, #[source] serde_json::Error),
@@ -38,6 +46,7 @@ impl Error {
     /// Whether somebody else wrote the object in between: look again at once, nothing is wrong.
     pub fn is_conflict(&self) -> bool {
         match self {
+            Error::Changed { .. } => true,
             Error::Action { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
             }

@@ -3,6 +3,7 @@
 //! - A create that finds the name taken leaves what is there.
 //! - An apply uses the controller's own field manager, by force.
 //! - A replace must carry the resourceVersion that was seen.
+//! - A confirmation reads from the API server, not from a cache; an object that changed since it was seen ends the pass.
 //! - A delete carries the uid that was seen; an object that has gone, or was made anew, is left alone.
 //! - A status is written only when it says something new, against the version that was seen; a condition whose `status`
 //!   does not change keeps its time; a change of `Ready` becomes an event.
@@ -53,6 +54,7 @@ async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Erro
         }
         Action::Replace(object) => replace(client, manager, object).await,
         Action::Delete(target) => delete(client, target).await,
+        Action::Confirm(target, version) => confirm(client, target, version).await,
     }
 }
 
@@ -74,6 +76,20 @@ async fn replace(client: &Client, manager: &str, object: &Object) -> Result<(), 
     let api = api(client, &object.resource, object.namespace());
     let result = api.replace(object.name(), &params, &body).await;
     result.map(drop).map_err(|source| failed("replace", object, source))
+}
+
+async fn confirm(client: &Client, target: &Target, version: &str) -> Result<(), Error> {
+    let found = api(client, &target.resource, target.namespace.as_deref()).get_opt(&target.name).await;
+    let found = found.map_err(|source| Error::Action {
+        verb: "read",
+        kind: target.resource.kind.clone(),
+        name: target.display_name(),
+        source: Box::new(source),
+    })?;
+    match found {
+        Some(found) if found.metadata.resource_version.as_deref() == Some(version) => Ok(()),
+        _ => Err(Error::Changed { kind: target.resource.kind.clone(), name: target.display_name() }),
+    }
 }
 
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {

@@ -36,6 +36,10 @@ pub enum Action {
     Replace(Object),
     /// Delete the object with this uid, and no other of the same name.
     Delete(Target),
+    /// Go on only if the object is still at this `resourceVersion`; otherwise the pass ends as a conflict.
+    ///
+    /// For a decision that rests on objects it does not write: a cache may be behind what this very process wrote.
+    Confirm(Target, String),
 }
 
 /// An object to write.
@@ -161,6 +165,12 @@ impl Plan {
         self.actions.push(Action::Delete(Target::of(object)));
     }
 
+    /// Adds [`Action::Confirm`] of an object that was seen.
+    pub fn confirm<K: Kind>(&mut self, object: &K) {
+        let version = object.resource_version().unwrap_or_default();
+        self.actions.push(Action::Confirm(Target::of(object), version));
+    }
+
     /// Sets the status (without conditions).
     pub fn set_status(&mut self, status: &impl Serialize) {
         let mut value = serde_json::to_value(status).expect("a status serialises to JSON");
@@ -188,6 +198,8 @@ impl Plan {
                 Action::Replace(object) => json!({"replace": object.value}),
                 Action::Delete(target) => json!({"delete":
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
+                Action::Confirm(target, version) => json!({"confirm":
+                    format!("{} {} version {version}", target.resource.kind, target.display_name())}),
             })
             .collect();
         let mut plan = Map::new();

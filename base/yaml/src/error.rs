@@ -14,6 +14,10 @@ use crate::source::Position;
 pub enum ErrorKind {
     #[error("{message}")]
     Syntax { message: String },
+    #[error("a tab in the indentation; use spaces")]
+    TabInIndentation,
+    #[error("`:` before a bracket or comma is read differently by different programs; put a space after it")]
+    AmbiguousColon,
     #[error("control character U+{character:04X} is not allowed; write it as an escape in double quotes")]
     ControlCharacter { character: u32 },
     #[error("the text has {bytes} bytes, more than {}", limits::TEXT_BYTES_MAX)]
@@ -99,13 +103,8 @@ impl Error {
     }
 
     /// How many characters are to be marked at [`Error::position`], at least 1.
-    pub fn len(&self) -> usize {
+    pub fn mark_len(&self) -> usize {
         self.0.len
-    }
-
-    /// Always false; it stands beside [`Error::len`] because readers expect the pair.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 
     /// The map or list in which it happened, `spec.containers[0]`; empty at the top.
@@ -125,7 +124,7 @@ impl Error {
     /// when the text may be a Secret.
     pub fn render(&self, file: &str, text: &str) -> String {
         match self.position() {
-            Some(position) => render_snippet(file, text, position, self.len(), &self.message(), None),
+            Some(position) => render_snippet(file, text, position, self.mark_len(), &self.message(), None),
             None => format!("{file}: error: {}\n", self.message()),
         }
     }

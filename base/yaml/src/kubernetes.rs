@@ -75,7 +75,7 @@ impl Converter<'_> {
         let id = self.document.follow(id);
         let document = self.document;
         match &document.node(id).kind {
-            NodeKind::Scalar { .. } => self.scalar(id),
+            NodeKind::Scalar { .. } => scalar_value(document.node(id)).map_err(|kind| self.error(kind, id)),
             NodeKind::Sequence { items, .. } => {
                 let mut list = Vec::with_capacity(items.len());
                 for (i, item) in items.iter().enumerate() {
@@ -122,21 +122,6 @@ impl Converter<'_> {
         Ok(())
     }
 
-    fn scalar(&self, id: NodeId) -> Result<Value, Error> {
-        let scalar = resolve_node(self.document.node(id)).map_err(|kind| self.error(kind, id))?;
-        Ok(match scalar {
-            Scalar::Null => Value::Null,
-            Scalar::Bool(value) => Value::Bool(value),
-            Scalar::Int(value) => Value::from(value),
-            Scalar::Uint(value) => Value::from(value),
-            Scalar::Float(value) => {
-                let number = float_number(value).ok_or_else(|| self.error(ErrorKind::NotFinite, id))?;
-                Value::Number(number)
-            }
-            Scalar::String(text) => Value::String(text.into_owned()),
-        })
-    }
-
     fn error(&self, kind: ErrorKind, id: NodeId) -> Error {
         let (position, len) = self.document.mark(id);
         let mut path = String::new();
@@ -147,6 +132,26 @@ impl Converter<'_> {
             }
         }
         Error::new(kind).at(position, len).in_path(path)
+    }
+}
+
+/// A scalar node as JSON.
+pub(crate) fn scalar_value(node: &Node) -> Result<Value, ErrorKind> {
+    Ok(match resolve_node(node)? {
+        Scalar::Null => Value::Null,
+        Scalar::Bool(value) => Value::Bool(value),
+        Scalar::Int(value) => Value::from(value),
+        Scalar::Uint(value) => Value::from(value),
+        Scalar::Float(value) => Value::Number(float_number(value).ok_or(ErrorKind::NotFinite)?),
+        Scalar::String(text) => Value::String(text.into_owned()),
+    })
+}
+
+/// A JSON scalar as this dialect would give it.
+pub(crate) fn normalize(value: &Value) -> Value {
+    match value.as_f64() {
+        Some(float) if value.is_f64() => float_number(float).map_or(Value::Null, Value::Number),
+        _ => value.clone(),
     }
 }
 

@@ -164,24 +164,30 @@ impl Document {
 
     /// The entry that gives a key its value, merge keys included.
     fn entry(&self, mapping: NodeId, name: &str) -> Option<Entry> {
+        self.entry_where(mapping, &|key| kubernetes::key_text(self, key).is_some_and(|text| text == name))
+            // A path written by a person may have the key as it is written: `yes` is the key `true`.
+            .or_else(|| self.entry_where(mapping, &|key| self.is_written(key, name)))
+    }
+
+    fn entry_where(&self, mapping: NodeId, fits: &dyn Fn(NodeId) -> bool) -> Option<Entry> {
         let NodeKind::Mapping { entries, .. } = &self.node(mapping).kind else { return None };
         let mut winner = None;
         for (key, value) in entries {
             if kubernetes::is_merge(self.node(*key)) {
                 for source in kubernetes::merge_sources(self, *value).unwrap_or_default() {
-                    if let Some(entry) = self.entry(source, name) {
+                    if let Some(entry) = self.entry_where(source, fits) {
                         winner = Some(Entry { merged: true, ..entry });
                     }
                 }
-            } else if self.key_is(*key, name) {
+            } else if fits(*key) {
                 winner = Some(Entry { key: *key, value: *value, merged: false });
             }
         }
         winner
     }
 
-    fn key_is(&self, key: NodeId, name: &str) -> bool {
-        kubernetes::key_text(self, key).is_some_and(|text| text == name)
+    fn is_written(&self, key: NodeId, name: &str) -> bool {
+        matches!(&self.node(self.follow(key)).kind, NodeKind::Scalar { text, .. } if **text == *name)
     }
 
     fn has_fields(&self, item: NodeId, fields: &[(String, String)]) -> bool {

@@ -174,7 +174,7 @@ impl Reader {
         let style = scalar_style(style);
         let (text, range) = match style {
             // An absent value is reported as `~`.
-            ScalarStyle::Plain if range.is_empty() => ("", range),
+            ScalarStyle::Plain if range.is_empty() => ("", self.absent_value(range)?),
             ScalarStyle::Literal | ScalarStyle::Folded => {
                 let from = self.previous_end.min(range.start);
                 let header = block_header(&self.source.text[from..range.start]).map(|at| from + at);
@@ -188,6 +188,44 @@ impl Reader {
         Ok(())
     }
 
+    /// The place of an absent value: the parser reports it before the `:`, it belongs behind it.
+    fn absent_value(&self, range: Range<usize>) -> Result<Range<usize>, Error> {
+        let Some(Frame { id, key: Some(key), .. }) = self.frames.last() else { return Ok(range) };
+        let rest = &self.source.text[range.start..];
+        let Some(after) = rest.trim_start().strip_prefix(':') else { return Ok(range) };
+        let is_flow =
+            matches!(self.nodes[id.index()].kind, NodeKind::Mapping { style: StructureStyle::Flow, .. });
+        let is_plain_key =
+            matches!(self.nodes[key.index()].kind, NodeKind::Scalar { style: ScalarStyle::Plain, .. });
+        let offset = self.source.text.len() - after.len();
+        // libyaml reads `{a:}` as the key `a:`, YAML 1.2 as `a` without a value.
+        if is_flow && is_plain_key && after.starts_with([',', ']', '}', '[', '{']) {
+            return Err(self.error(ErrorKind::AmbiguousColon, offset - 1));
+        }
+        Ok(offset..offset)
+    }
+
+    /// The parser takes a tab before a block collection in some places; libyaml never does.
+    fn refuse_tab_before(&self, kind: &NodeKind, offset: usize) -> Result<(), Error> {
+        let is_block = matches!(
+            kind,
+            NodeKind::Sequence { style: StructureStyle::Block, .. }
+                | NodeKind::Mapping { style: StructureStyle::Block, .. }
+        );
+        // Not for flow collections: a line may hold a million of them, and each look back is as long as the line.
+        if !is_block {
+            return Ok(());
+        }
+        let before = &self.source.text[..offset];
+        let line_start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+        let indentation = &before[line_start..];
+        if indentation.contains('\t') && indentation.trim_matches([' ', '\t', '-', '?']).is_empty() {
+            let tab = line_start + indentation.find('\t').unwrap_or(0);
+            return Err(self.error(ErrorKind::TabInIndentation, tab));
+        }
+        Ok(())
+    }
+
     fn open(
         &mut self,
         kind: NodeKind,
@@ -198,6 +236,7 @@ impl Reader {
         if self.frames.len() >= limits::DEPTH_MAX {
             return Err(self.error(ErrorKind::TooDeep, range.start));
         }
+        self.refuse_tab_before(&kind, range.start)?;
         let weight = Weight { cost: limits::NODE_COST_BYTES, height: 1 };
         let id = self.add(kind, anchor, tag, range, Weight::default())?;
         self.frames.push(Frame { id, weight, key: None });
@@ -340,12 +379,18 @@ impl Reader {
     }
 
     fn syntax_error(&self, error: &granit::ScanError) -> Error {
+        let offset = error.marker().byte_offset().unwrap_or(self.previous_end);
         let message = match error.kind() {
             granit::ErrorKind::UnknownAnchor => "the alias has no anchor before it".to_owned(),
-            granit::ErrorKind::TabInBlockIndentation => "a tab in the indentation; use spaces".to_owned(),
+            granit::ErrorKind::TabInBlockIndentation => {
+                // The parser points behind the tab.
+                let before = &self.source.text[..offset];
+                let line = &before[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];
+                let back = line.find('\t').map_or(0, |at| line.len() - at);
+                return self.error(ErrorKind::TabInIndentation, offset - back);
+            }
             _ => error.info(),
         };
-        let offset = error.marker().byte_offset().unwrap_or(self.previous_end);
         self.error(ErrorKind::Syntax { message }, offset)
     }
 }

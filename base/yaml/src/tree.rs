@@ -84,7 +84,7 @@ impl Node {
     }
 
     /// The bytes of the value, without tag and anchor. Quotes, and the `|` of a block scalar, are part of it; an
-    /// absent value has an empty range.
+    /// absent value has an empty range. A block scalar ends with the blank lines behind it.
     pub fn range(&self) -> Range<usize> {
         self.start as usize..self.end as usize
     }

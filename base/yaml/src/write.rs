@@ -148,12 +148,14 @@ pub(crate) fn is_plain_safe(text: &str, place: Place) -> bool {
         _ => first.is_alphanumeric(),
     };
     let breaks_flow = |c: char| matches!(c, ',' | '[' | ']' | '{' | '}' | ':');
+    if place.flow && text.contains(breaks_flow) {
+        return false;
+    }
     starts_well
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
         && !text.chars().any(|c| needs_escape(c) || c == '\t' || c == '\n')
-        && !(place.flow && text.contains(breaks_flow))
         && !looks_like_other(text)
 }
 
@@ -172,6 +174,11 @@ fn looks_like_other(text: &str) -> bool {
 fn needs_escape(character: char) -> bool {
     let is_control = character.is_control() && !matches!(character, '\n' | '\t');
     is_control || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Whether single quotes can carry the text in one line.
+pub(crate) fn is_single_line(text: &str) -> bool {
+    !text.chars().any(|character| needs_escape(character) || matches!(character, '\n' | '\t'))
 }
 
 /// A text in double quotes, in one line.

@@ -237,9 +237,7 @@ fn is_time(text: &str) -> bool {
         Some((second, fraction)) => (second, Some(fraction)),
         None => (second, None),
     };
-    // The hour has two digits in that format; minutes and seconds may have one.
-    hour.len() == 2
-        && short_number(hour, 23).is_some()
+    short_number(hour, 23).is_some()
         && short_number(minute, 59).is_some()
         && short_number(second, 59).is_some()
         && fraction

@@ -1,6 +1,6 @@
 //! Documents, positions, bounds.
 
-use dodai_yaml::{ErrorKind, Position, from_str_json, parse};
+use dodai_yaml::{ErrorKind, NodeKind, Position, ScalarStyle, StructureStyle, from_str_json, parse};
 use serde_json::json;
 
 fn at(line: usize, column: usize) -> Option<Position> {
@@ -45,4 +45,33 @@ fn documents_without_a_value_are_left_out() {
     assert_eq!(from_str_json("# c\n").unwrap_err().kind(), &ErrorKind::NoDocument);
     let error = from_str_json("a: 1\n---\nb: 1\n").unwrap_err();
     assert_eq!(error.to_string(), "line 3, column 1: one document expected, found 2");
+}
+
+#[test]
+fn json_is_read_with_tabs_pairs_and_escapes() {
+    let text = "{\n\t\"a\": [\n\t\t1.0,\n\t\t\"\\ud83d\\ude00 \\/ \\u00e9\"\n\t],\n\t\"b\":{\"c\":null}\n}\n";
+    assert_eq!(from_str_json(text).unwrap(), json!({"a": [1, "😀 / é"], "b": {"c": null}}));
+}
+
+#[test]
+fn the_tree_keeps_bytes_styles_tags_and_anchors() {
+    let text = "a: &x !!str 1\nb: [*x, 'q', \"d\"]\nc: !t # c\n  |-\n  l\n\nd: >\n  f\n  g\n\ne:\nf: {}\n";
+    let document = parse(text).unwrap().remove(0);
+    let NodeKind::Mapping { entries, style: StructureStyle::Block } = &document.root().kind else { panic!() };
+    let value = |i: usize| document.node(entries[i].1);
+    let bytes: Vec<&str> = (0..6).map(|i| &text[value(i).range()]).collect();
+    assert_eq!(bytes, ["1", "[*x, 'q', \"d\"]", "|-\n  l\n\n", ">\n  f\n  g\n\n", "", "{}"]);
+    assert!(value(0).anchored);
+    assert_eq!(value(0).tag.as_deref(), Some("tag:yaml.org,2002:str"));
+    assert_eq!(value(2).tag.as_deref(), Some("!t"));
+    let NodeKind::Sequence { items, style: StructureStyle::Flow } = &value(1).kind else { panic!() };
+    assert_eq!(document.node(items[0]).kind, NodeKind::Alias { target: entries[0].1 });
+    assert_eq!(document.follow(items[0]), entries[0].1);
+    let style = |i: usize| match &document.node(items[i]).kind {
+        NodeKind::Scalar { style, .. } => *style,
+        _ => panic!(),
+    };
+    assert_eq!((style(1), style(2)), (ScalarStyle::SingleQuoted, ScalarStyle::DoubleQuoted));
+    let absent = value(4).range();
+    assert_eq!(&text[absent.start - 2..absent.start], "e:");
 }
