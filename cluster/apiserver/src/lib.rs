@@ -1,1 +1,60 @@
-//! placeholder
+//! A Kubernetes-compatible API server as a library.
+//!
+//! A request goes `handle` (routing, limits) -> `authorize` -> `read` or `write`/`delete` -> `store`. One path serves
+//! every kind: what kinds differ in is data (`data/`, `kinds`), schemas (`schema` for built-in kinds, `crd` for
+//! custom resources) and a small table of functions (`strategy`, `defaults`, `validate`).
+//!
+//! Deliberately left out: protobuf, CEL, admission webhooks, API aggregation, conversion webhooks, RBAC (see
+//! `authorize`). A request for any of them gets an error that says so.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use dodai_apiserver::{ApiServer, Config, User};
+//!
+//! let server = ApiServer::open(Config::default()).await?;
+//! let client: kube::Client = server.client(User::admin("me"));
+//! # Ok(()) }
+//! ```
+
+mod admission;
+mod allocate;
+mod api;
+mod authorize;
+mod codec;
+mod convert;
+mod crd;
+mod defaults;
+mod delete;
+mod discovery;
+mod error;
+mod fieldset;
+mod handle;
+mod kinds;
+mod kubelet;
+mod names;
+mod openapi;
+mod patch;
+mod pod;
+mod read;
+mod reply;
+mod request;
+mod scale;
+mod schema;
+mod selector;
+mod server;
+mod special;
+mod status;
+pub mod store;
+mod strategy;
+mod subresource;
+mod table;
+mod tasks;
+mod user;
+mod validate;
+mod write;
+
+pub use api::ApiServer;
+pub use error::Error;
+pub use reply::{Body, BoxError};
+pub use server::{Config, KubeletService, Storage};
+pub use user::User;

@@ -1,0 +1,194 @@
+//! Between bytes and objects: bodies in, stored objects out.
+//!
+//! Stored JSON carries no `apiVersion` and `kind`, so one stored text serves every version that differs in nothing
+//! else.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::{Value, json};
+
+use crate::convert;
+use crate::kinds::Kind;
+use crate::schema::{self, Shape, decode};
+use crate::status::ApiError;
+use crate::store::Object;
+
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// `fieldValidation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    pub(crate) fn read(text: &str, options: &str) -> Result<FieldValidation, ApiError> {
+        match text {
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "Strict" => Ok(FieldValidation::Strict),
+            other => Err(ApiError::invalid(
+                options,
+                "meta.k8s.io",
+                "",
+                vec![crate::status::Cause::not_supported(
+                    "fieldValidation",
+                    &other.into(),
+                    &["", "Ignore", "Strict", "Warn"],
+                )],
+            )),
+        }
+    }
+}
+
+/// Reads a body by its Content-Type into JSON text.
+pub(crate) fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
+    let content_type =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match content_type.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" => Ok(Bytes::copy_from_slice(body)),
+        "application/yaml" => {
+            let text = std::str::from_utf8(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let value = dodai_yaml::from_str_json(text)
+                .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))?;
+            Ok(value.to_string().into())
+        }
+        _ => Err(ApiError::unsupported_media(&["application/json", "application/yaml"])),
+    }
+}
+
+/// Reads an object of a kind. Notes unknown and duplicate fields.
+pub(crate) fn decode(kind: &Kind, body: &[u8]) -> Result<decode::Decoded, ApiError> {
+    let decoded = match shape(kind) {
+        Some(shape) => decode::from_slice(body, &shape),
+        None => decode::from_slice(body, &Shape::Any).and_then(custom_metadata),
+    };
+    checked(kind, decoded)
+}
+
+/// Reads a tree as an object of a kind, as after a patch.
+pub(crate) fn decode_value(kind: &Kind, value: Value) -> Result<decode::Decoded, ApiError> {
+    let decoded = match shape(kind) {
+        Some(shape) => decode::from_value(value, &shape),
+        None => decode::from_value(value, &Shape::Any).and_then(custom_metadata),
+    };
+    checked(kind, decoded)
+}
+
+fn checked(kind: &Kind, decoded: Result<decode::Decoded, String>) -> Result<decode::Decoded, ApiError> {
+    let mut decoded = decoded.map_err(|detail| cannot_handle(kind, &detail))?;
+    if decoded.value.is_null() {
+        decoded.value = json!({});
+    }
+    if !decoded.value.is_object() {
+        return Err(cannot_handle(kind, "json: cannot unmarshal a value that is no object"));
+    }
+    if !decoded.value["metadata"].is_object() {
+        decoded.value["metadata"] = json!({});
+    }
+    Ok(decoded)
+}
+
+pub(crate) fn cannot_handle(kind: &Kind, detail: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "{} in version {} cannot be handled as a {}: {detail}",
+        kind.kind,
+        crate::status::quote(&kind.version),
+        kind.kind
+    ))
+}
+
+fn shape(kind: &Kind) -> Option<Shape> {
+    let name = kind.schema.as_ref()?;
+    Some(Shape::Struct(schema::builtin(name).root))
+}
+
+/// The metadata of a custom resource is typed, whatever its schema says.
+fn custom_metadata(mut decoded: decode::Decoded) -> Result<decode::Decoded, String> {
+    let Some(object) = decoded.value.as_object_mut() else { return Ok(decoded) };
+    if let Some(meta) = object.remove("metadata") {
+        let ty = schema::named(OBJECT_META);
+        let mut inner = decode::from_value(meta, &Shape::Struct(ty))?;
+        schema::normalize(&mut inner.value, ty);
+        object.insert("metadata".into(), inner.value);
+        let problems =
+            inner.problems.into_iter().map(|problem| problem.replacen("field \"", "field \"metadata.", 1));
+        decoded.problems.extend(problems);
+    }
+    for key in ["apiVersion", "kind"] {
+        if object.get(key).is_some_and(|value| !value.is_string() && !value.is_null()) {
+            return Err(format!("json: cannot unmarshal a value of `{key}` that is no string"));
+        }
+    }
+    Ok(decoded)
+}
+
+/// Brings an object into the form in which it is answered and stored.
+pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
+    match &kind.schema {
+        Some(name) => schema::normalize(object, schema::builtin(name).root),
+        None => {
+            schema::normalize(&mut object["metadata"], schema::named(OBJECT_META));
+        }
+    }
+}
+
+/// Takes apiVersion and kind away, for storing.
+pub(crate) fn strip_type(object: &mut Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.remove("apiVersion");
+        map.remove("kind");
+    }
+}
+
+pub(crate) fn set_type(object: &mut Value, kind: &Kind) {
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.clone().into();
+}
+
+/// A stored object as a tree in the version of `kind`, with apiVersion and kind.
+pub(crate) fn load(kind: &Kind, object: &Object) -> Value {
+    let mut value = object.value();
+    convert::from_storage(kind, &mut value);
+    set_type(&mut value, kind);
+    value
+}
+
+/// A stored object as JSON text in the version of `kind`, with apiVersion and kind.
+pub(crate) fn render(kind: &Kind, object: &Object) -> Bytes {
+    if convert::is_plain(kind) {
+        return with_type(kind, &object.json);
+    }
+    Bytes::from(load(kind, object).to_string())
+}
+
+/// As `render`, without apiVersion and kind where lists leave them out.
+pub(crate) fn render_item(kind: &Kind, object: &Object) -> Bytes {
+    if kind.is_custom() {
+        return render(kind, object);
+    }
+    if convert::is_plain(kind) {
+        return object.json.clone();
+    }
+    let mut value = load(kind, object);
+    strip_type(&mut value);
+    Bytes::from(value.to_string())
+}
+
+fn with_type(kind: &Kind, json: &[u8]) -> Bytes {
+    let mut text = Vec::with_capacity(json.len() + 64);
+    text.extend_from_slice(b"{\"kind\":\"");
+    text.extend_from_slice(kind.kind.as_bytes());
+    text.extend_from_slice(b"\",\"apiVersion\":\"");
+    text.extend_from_slice(kind.api_version().as_bytes());
+    text.extend_from_slice(b"\",");
+    text.extend_from_slice(json.get(1..).unwrap_or_default());
+    text.into()
+}
+
+/// The metadata of an object in the form `PartialObjectMetadata`.
+pub(crate) fn partial(object: &Value) -> Value {
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
+}

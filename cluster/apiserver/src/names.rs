@@ -1,0 +1,164 @@
+//! Rules for names, labels and such, with upstream's texts. A function returns what is wrong, or `None`.
+
+/// At most 253 characters of lower case labels joined by dots.
+pub(crate) fn subdomain(text: &str) -> Option<String> {
+    if text.len() > 253 {
+        return Some("must be no more than 253 characters".into());
+    }
+    if text.split('.').all(is_label) {
+        return None;
+    }
+    Some(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+         and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .into(),
+    )
+}
+
+fn is_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|b| alphanumeric(b) || *b == b'-')
+}
+
+/// At most 63 characters of lower case letters, digits and dashes.
+pub(crate) fn label(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 63 {
+        wrong.push("must be no more than 63 characters".into());
+    }
+    if !is_label(text) {
+        if text.contains('.') && text.split('.').all(is_label) {
+            wrong.push("must not contain dots".into());
+        } else {
+            wrong.push(
+                "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
+                 and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+                 '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                    .into(),
+            );
+        }
+    }
+    wrong
+}
+
+/// As `label`, but it starts with a letter.
+pub(crate) fn label_1035(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 63 {
+        wrong.push("must be no more than 63 characters".into());
+    }
+    if !is_label(text) || text.starts_with(|c: char| c.is_ascii_digit()) {
+        wrong.push(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
+             character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for \
+             validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"
+                .into(),
+        );
+    }
+    wrong
+}
+
+/// Names that may be any path segment.
+pub(crate) fn path_segment(text: &str) -> Option<String> {
+    if matches!(text, "." | "..") {
+        return Some(format!("may not be '{text}'"));
+    }
+    let bad = ["/", "%"].iter().find(|bad| text.contains(**bad))?;
+    Some(format!("may not contain '{bad}'"))
+}
+
+fn is_qualified_part(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+/// A label key or such: `[prefix/]name`. All that is wrong, in order.
+pub(crate) fn qualified_name(text: &str) -> Vec<String> {
+    const RULE: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                        alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation \
+                        is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    let mut wrong = Vec::new();
+    let parts: Vec<&str> = text.split('/').collect();
+    let name = match &*parts {
+        [name] => *name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                wrong.push("prefix part must be non-empty".into());
+            } else if let Some(detail) = subdomain(prefix) {
+                wrong.push(format!("prefix part {detail}"));
+            }
+            *name
+        }
+        _ => {
+            wrong.push(
+                "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end \
+                 with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+                 validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and \
+                 '/' (e.g. 'example.com/MyName')"
+                    .into(),
+            );
+            return wrong;
+        }
+    };
+    if name.is_empty() {
+        wrong.push("name part must be non-empty".into());
+    } else if name.len() > 63 {
+        wrong.push("name part must be no more than 63 characters".into());
+    }
+    if !is_qualified_part(name) {
+        wrong.push(format!("name part {RULE}"));
+    }
+    wrong
+}
+
+/// What is wrong with a label key, first rule only.
+pub(crate) fn label_key(text: &str) -> Option<String> {
+    let wrong = qualified_name(text);
+    (!wrong.is_empty()).then(|| wrong.join("; "))
+}
+
+/// What is wrong with a label value.
+pub(crate) fn label_value(text: &str) -> Option<String> {
+    if text.len() > 63 {
+        return Some("must be no more than 63 bytes".into());
+    }
+    if text.is_empty() || is_qualified_part(text) {
+        return None;
+    }
+    Some(
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
+         and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
+         validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            .into(),
+    )
+}
+
+/// Keys of ConfigMaps and Secrets.
+pub(crate) fn config_key(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push("must be no more than 253 characters".into());
+    }
+    let fine = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if !fine {
+        wrong.push(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
+             'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+                .into(),
+        );
+    }
+    if text == "." {
+        wrong.push("must not be '.'".into());
+    } else if text == ".." {
+        wrong.push("must not be '..'".into());
+    } else if text.starts_with("..") {
+        wrong.push("must not start with '..'".into());
+    }
+    wrong
+}

@@ -1,0 +1,277 @@
+//! The server as a whole: store, registry, tasks, and the doors to it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::allocate::Reserved;
+use crate::codec;
+use crate::crd;
+use crate::error::Error;
+use crate::kinds::{Kind, Registry};
+use crate::reply::Body;
+use crate::store::disk::FileDisk;
+use crate::store::{Change, Key, Store};
+use crate::user::User;
+use crate::write::{Failure, now};
+
+/// The kubelet of the node: answers `/containerLogs/...`, `/exec/...` and such.
+pub type KubeletService =
+    tower::util::BoxCloneSyncService<http::Request<Body>, http::Response<Body>, std::convert::Infallible>;
+
+/// Where state is kept.
+#[derive(Clone, Debug, Default)]
+pub enum Storage {
+    /// Nowhere: for tests and dry runs.
+    #[default]
+    Memory,
+    /// In a folder, durable.
+    Disk(PathBuf),
+}
+
+/// How a server is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub storage: Storage,
+    /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
+    pub controllers: bool,
+    /// How long events are kept.
+    pub events_ttl: Duration,
+    /// Static bearer tokens.
+    pub tokens: HashMap<String, User>,
+    /// Whether requests without credentials are let in as `system:anonymous`.
+    pub anonymous: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            storage: Storage::Memory,
+            controllers: true,
+            events_ttl: Duration::from_secs(3600),
+            tokens: HashMap::new(),
+            anonymous: true,
+        }
+    }
+}
+
+/// Namespaces of every server.
+const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// What all requests share.
+pub(crate) struct Server {
+    pub store: Store,
+    pub config: Config,
+    registry: RwLock<Arc<Registry>>,
+    /// Only one CRD is worked on at a time.
+    crd_lock: tokio::sync::Mutex<()>,
+    pub reserved: Arc<Reserved>,
+    pub kubelet: RwLock<Option<KubeletService>>,
+    pub closing: tokio::sync::watch::Sender<bool>,
+    pub namespaces: Arc<str>,
+    pub services: Arc<str>,
+    api_versions: Mutex<HashMap<String, &'static str>>,
+    pub open_api: crate::openapi::Cache,
+    _lock: Option<std::fs::File>,
+}
+
+/// Keeps a definition until its objects are gone.
+pub(crate) const CRD_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+static CRDS: OnceLock<Arc<str>> = OnceLock::new();
+
+/// Storage name of the definitions.
+pub(crate) fn crds() -> &'static Arc<str> {
+    CRDS.get_or_init(|| "apiextensions.k8s.io/customresourcedefinitions".into())
+}
+
+impl Server {
+    /// Opens the store and makes what every server has.
+    pub(crate) async fn open(config: Config) -> Result<Arc<Server>, Error> {
+        let (store, lock) = match &config.storage {
+            Storage::Memory => (Store::memory(), None),
+            Storage::Disk(path) => open_disk(path.clone()).await?,
+        };
+        let server = Arc::new(Server {
+            store,
+            config,
+            registry: RwLock::new(Arc::new(Registry::builtin())),
+            crd_lock: tokio::sync::Mutex::new(()),
+            reserved: Arc::default(),
+            kubelet: RwLock::new(None),
+            closing: tokio::sync::watch::Sender::new(false),
+            namespaces: "core/namespaces".into(),
+            services: "core/services".into(),
+            api_versions: Mutex::default(),
+            open_api: Default::default(),
+            _lock: lock,
+        });
+        server.bootstrap().await.map_err(Error::Bootstrap)?;
+        server.rebuild_registry();
+        Ok(server)
+    }
+
+    async fn bootstrap(&self) -> Result<(), crate::status::ApiError> {
+        for name in NAMESPACES {
+            let key = Key::new(&self.namespaces, "", name);
+            if self.store.get_head(&key).is_some() {
+                continue;
+            }
+            let object = json!({
+                "metadata": {
+                    "name": name, "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now(),
+                    "labels": { "kubernetes.io/metadata.name": name },
+                },
+                "spec": { "finalizers": ["kubernetes"] },
+                "status": { "phase": "Active" },
+            });
+            self.put_if_absent(&key, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_if_absent(&self, key: &Key, object: Value) -> Result<(), crate::status::ApiError> {
+        let decide = |current: Option<&Arc<crate::store::Object>>, _: &crate::store::View<'_>| {
+            Ok::<_, crate::status::ApiError>(if current.is_some() {
+                Change::Nothing
+            } else {
+                Change::Put(object)
+            })
+        };
+        self.store.write(key, decide).await.map(drop)
+    }
+
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The text of a kind's apiVersion, which lives as long as the server.
+    pub(crate) fn api_version_of(&self, kind: &Kind) -> &'static str {
+        let mut known = self.api_versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = kind.api_version();
+        if let Some(found) = known.get(&text) {
+            return found;
+        }
+        let leaked: &'static str = Box::leak(text.clone().into_boxed_str());
+        known.insert(text, leaked);
+        leaked
+    }
+
+    /// Serves what the stored definitions say.
+    pub(crate) fn rebuild_registry(&self) {
+        let mut registry = Registry::builtin();
+        for object in self.store.list(crds(), "").objects {
+            let value = object.value();
+            let established =
+                crd::condition(&value, "Established").is_some_and(|found| found["status"] == "True");
+            if established {
+                for kind in crd::kinds(&value) {
+                    registry.add(Arc::new(kind));
+                }
+            }
+        }
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        self.open_api.clear();
+    }
+
+    /// Brings the status of a definition up to date and serves it. Called before the answer to its write, so that a
+    /// definition is servable when the client reads the answer.
+    pub(crate) async fn sync_crd(&self, name: &str) {
+        let _guard = self.crd_lock.lock().await;
+        let key = Key::new(crds(), "", name);
+        let registry = Registry::builtin();
+        loop {
+            let Some(seen) = self.store.get_head(&key) else { break };
+            let others: Vec<Value> =
+                self.store.list(crds(), "").objects.iter().map(|object| object.value()).collect();
+            let mut object = seen.value();
+            let before = object.clone();
+            update_crd_status(&mut object, &others, &registry);
+            if object == before {
+                break;
+            }
+            let decide =
+                |current: Option<&Arc<crate::store::Object>>, _: &crate::store::View<'_>| match current {
+                    Some(current) if current.revision == seen.revision => Ok(Change::Put(object)),
+                    _ => Err(Failure::Retry),
+                };
+            match self.store.write(&key, decide).await {
+                Err(Failure::Retry) => continue,
+                Err(Failure::Api(error)) => {
+                    tracing::warn!(crd = name, %error, "the status of a definition cannot be written");
+                    break;
+                }
+                Ok(_) => break,
+            }
+        }
+        self.rebuild_registry();
+    }
+
+    /// What follows a deletion at once.
+    pub(crate) fn after_delete(&self, kind: &Kind, _object: &Value) {
+        if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+            self.rebuild_registry();
+        }
+    }
+
+    /// A stored object in any version that is served.
+    pub(crate) fn load(&self, key: &Key) -> Option<(Arc<Kind>, Value)> {
+        let kind = self.registry().by_storage(&key.resource)?.clone();
+        let object = self.store.get_head(key)?;
+        let value = codec::load(&kind, &object);
+        Some((kind, value))
+    }
+}
+
+fn update_crd_status(object: &mut Value, others: &[Value], registry: &Registry) {
+    let names = crd::accept_names(object, others, registry);
+    let time = now();
+    object["status"]["acceptedNames"] = names.accepted;
+    let (status, reason, message) = match &names.conflict {
+        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
+        Some((reason, message)) => ("False", *reason, message.clone()),
+    };
+    crd::set_condition(object, "NamesAccepted", status, reason, &message, &time);
+    let established = crd::condition(object, "Established").is_some_and(|found| found["status"] == "True");
+    if names.conflict.is_none() {
+        crd::set_condition(
+            object,
+            "Established",
+            "True",
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+            &time,
+        );
+    } else if !established {
+        crd::set_condition(
+            object,
+            "Established",
+            "False",
+            "NotAccepted",
+            "not all names are accepted",
+            &time,
+        );
+    }
+}
+
+async fn open_disk(path: PathBuf) -> Result<(Store, Option<std::fs::File>), Error> {
+    let opened = tokio::task::spawn_blocking(move || {
+        let folder = |source| Error::Folder { path: path.clone(), source };
+        let disk = FileDisk::new(path.clone()).map_err(folder)?;
+        let lock = std::fs::File::create(path.join("lock")).map_err(folder)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),
+            Err(std::fs::TryLockError::Error(source)) => return Err(Error::Folder { path, source }),
+        }
+        let store = Store::open(Arc::new(disk)).map_err(|source| Error::Store { path, source })?;
+        Ok((store, Some(lock)))
+    });
+    match opened.await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}

@@ -1,0 +1,740 @@
+//! The store: one revision for everything, ordered maps of immutable objects, bounded histories for watches.
+//!
+//! Writers work on the *head* (what was written, synced or not); readers see the *published* state only, which a
+//! group of writes enters after its sync. So nothing is answered from a group before it is durable, and many writers
+//! share one sync. In memory mode a write is published at once.
+//!
+//! Leaves out: what the objects mean. Keys are tuples, never paths.
+
+pub mod disk;
+mod log;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+
+use disk::Disk;
+pub use log::LogError;
+use log::{Log, Record};
+
+/// Events kept per resource for watches and reads of the past.
+const RING_EVENTS_MAX: usize = 10_000;
+/// Bytes of JSON kept per resource for the same.
+const RING_BYTES_MAX: usize = 32 << 20;
+/// Log length (bytes) from which a snapshot replaces it.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+/// A log longer than this (bytes) is replaced when the store opens or closes.
+const LOG_BYTES_OPEN_MAX: u64 = 4 << 20;
+/// Writes that may wait for one sync.
+const GROUP_RECORDS_MAX: usize = 4096;
+/// How long the log stays unsealed after the last write.
+const SEAL_AFTER: Duration = Duration::from_millis(50);
+/// Events handed to a watcher at a time.
+const WATCH_BATCH_MAX: usize = 512;
+
+/// Why the store refuses.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the disk is full: writes are refused until there is space, reads go on")]
+    NoSpace,
+    #[error("the disk failed ({0}): writes are refused until the server starts again")]
+    Failed(String),
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What a key names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Storage name of the resource, `group/plural`.
+    pub resource: Arc<str>,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl Key {
+    pub fn new(resource: &Arc<str>, namespace: &str, name: &str) -> Key {
+        Key { resource: resource.clone(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// One state of one object. Its JSON text carries `metadata.resourceVersion`.
+#[derive(Debug)]
+pub struct Object {
+    pub revision: u64,
+    pub json: Bytes,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub uid: Box<str>,
+    pub labels: BTreeMap<String, String>,
+    /// The uids of `metadata.ownerReferences`.
+    pub owners: Vec<String>,
+    pub deleting: bool,
+}
+
+impl Object {
+    fn new(value: &Value, revision: u64, key: &Key) -> Object {
+        let json = Bytes::from(serde_json::to_vec(value).expect("a JSON value can be written"));
+        Object::index(value, json, revision, key)
+    }
+
+    fn index(value: &Value, json: Bytes, revision: u64, key: &Key) -> Object {
+        let meta = &value["metadata"];
+        let mut labels = BTreeMap::new();
+        for (name, label) in meta["labels"].as_object().into_iter().flatten() {
+            labels.insert(name.clone(), label.as_str().unwrap_or_default().to_owned());
+        }
+        let owners = meta["ownerReferences"].as_array().into_iter().flatten();
+        let owners = owners.filter_map(|owner| owner["uid"].as_str()).map(str::to_owned).collect();
+        Object {
+            revision,
+            json,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: meta["uid"].as_str().unwrap_or_default().into(),
+            labels,
+            owners,
+            deleting: !meta["deletionTimestamp"].is_null(),
+        }
+    }
+
+    /// The object as a tree, parsed anew.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.json).expect("the store holds JSON that it wrote itself")
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One change. For a deletion `object` is the last state at the revision of the deletion.
+#[derive(Debug)]
+pub struct Event {
+    pub kind: EventKind,
+    pub object: Arc<Object>,
+    pub previous: Option<Arc<Object>>,
+    /// The event as a line of a JSON watch, made once for all watchers.
+    pub line: OnceLock<Bytes>,
+}
+
+/// What a write does to its key.
+pub enum Change {
+    /// Nothing; the answer carries no new revision.
+    Nothing,
+    Put(Value),
+    /// Removes the object; the value is its last state.
+    Delete(Value),
+}
+
+/// What a write made.
+#[derive(Debug)]
+pub struct Written {
+    /// The new state (for a deletion the last one); `None` when nothing changed.
+    pub object: Option<Arc<Object>>,
+}
+
+/// Objects of one resource and its recent history.
+#[derive(Debug)]
+struct Resource {
+    objects: BTreeMap<(Arc<str>, Arc<str>), Arc<Object>>,
+    ring: VecDeque<Arc<Event>>,
+    ring_bytes: usize,
+    /// All events after this revision are in the ring.
+    floor: u64,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Published {
+    revision: u64,
+    /// No history from before this revision.
+    floor: u64,
+    resources: HashMap<Arc<str>, Resource>,
+    /// Owner uid -> keys of its dependents.
+    dependents: HashMap<String, HashSet<Key>>,
+    /// uid -> key of the living object.
+    uids: HashMap<Box<str>, Key>,
+}
+
+impl Published {
+    fn resource(&mut self, name: &Arc<str>) -> &mut Resource {
+        let floor = self.floor;
+        self.resources.entry(name.clone()).or_insert_with(|| Resource {
+            objects: BTreeMap::new(),
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            floor,
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    fn apply(&mut self, key: &Key, object: Arc<Object>, deleted: bool, history: bool) -> Option<Arc<Event>> {
+        self.revision = self.revision.max(object.revision);
+        let slot = (key.namespace.clone(), key.name.clone());
+        let resource = self.resource(&key.resource);
+        let previous = if deleted {
+            resource.objects.remove(&slot)
+        } else {
+            resource.objects.insert(slot, object.clone())
+        };
+        let event = history.then(|| {
+            let kind = match (&previous, deleted) {
+                (_, true) => EventKind::Deleted,
+                (None, false) => EventKind::Added,
+                (Some(_), false) => EventKind::Modified,
+            };
+            let event =
+                Event { kind, object: object.clone(), previous: previous.clone(), line: OnceLock::new() };
+            resource.remember(Arc::new(event))
+        });
+        self.reindex(key, previous.as_deref(), (!deleted).then_some(&object));
+        event
+    }
+
+    fn reindex(&mut self, key: &Key, old: Option<&Object>, new: Option<&Arc<Object>>) {
+        if let Some(old) = old {
+            for owner in &old.owners {
+                if let Some(keys) = self.dependents.get_mut(owner) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        self.dependents.remove(owner);
+                    }
+                }
+            }
+            self.uids.remove(&old.uid);
+        }
+        if let Some(new) = new {
+            for owner in &new.owners {
+                self.dependents.entry(owner.clone()).or_default().insert(key.clone());
+            }
+            self.uids.insert(new.uid.clone(), key.clone());
+        }
+    }
+}
+
+impl Resource {
+    fn remember(&mut self, event: Arc<Event>) -> Arc<Event> {
+        self.ring_bytes += event.object.json.len();
+        self.ring.push_back(event.clone());
+        while self.ring.len() > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX && self.ring.len() > 1 {
+            if let Some(gone) = self.ring.pop_front() {
+                self.ring_bytes -= gone.object.json.len();
+                self.floor = gone.object.revision;
+            }
+        }
+        event
+    }
+}
+
+/// What is written but perhaps not yet durable.
+#[derive(Default)]
+struct Head {
+    revision: u64,
+    /// The newest unpublished state per key; `None` for a deletion.
+    overlay: HashMap<Key, (u64, Option<Arc<Object>>)>,
+    pending: Vec<Pending>,
+    failed: Option<StoreError>,
+    closing: bool,
+}
+
+struct Pending {
+    key: Key,
+    object: Arc<Object>,
+    deleted: bool,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+struct Shared {
+    head: Mutex<Head>,
+    wake: Condvar,
+    published: RwLock<Published>,
+    /// Every published event, for the tasks inside the server.
+    events: tokio::sync::broadcast::Sender<(Key, Arc<Event>)>,
+    durable: bool,
+}
+
+/// The store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A view of the newest written state, for checks inside a write.
+pub struct View<'a> {
+    head: &'a Head,
+    shared: &'a Shared,
+}
+
+impl View<'_> {
+    pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        if let Some((_, object)) = self.head.overlay.get(key) {
+            return object.clone();
+        }
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.get(key)
+    }
+}
+
+impl Published {
+    fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        let slot = (key.namespace.clone(), key.name.clone());
+        self.resources.get(&key.resource)?.objects.get(&slot).cloned()
+    }
+}
+
+/// Objects of one moment.
+#[derive(Debug)]
+pub struct Listing {
+    pub revision: u64,
+    pub objects: Vec<Arc<Object>>,
+}
+
+/// The past that was asked for is no longer known.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The oldest revision that is still known.
+    pub oldest: u64,
+}
+
+impl Store {
+    /// A store that forgets everything when it is dropped.
+    pub fn memory() -> Store {
+        Store::new(Published::default(), false)
+    }
+
+    /// Opens what the disk holds, and starts the thread that writes.
+    pub fn open(disk: Arc<dyn Disk>) -> Result<Store, LogError> {
+        let (mut log, recovered) = Log::open(&*disk, fastrand::u64(..))?;
+        let mut published = Published {
+            revision: recovered.snapshot_revision,
+            floor: recovered.snapshot_revision,
+            ..Published::default()
+        };
+        for record in recovered.snapshot {
+            replay(&mut published, record, false)?;
+        }
+        published.revision = published.revision.max(recovered.snapshot_revision);
+        for record in recovered.changes {
+            replay(&mut published, record, true)?;
+        }
+        if log.len() > LOG_BYTES_OPEN_MAX {
+            snapshot(&mut log, &*disk, &published)?;
+        }
+        let store = Store::new(published, true);
+        let shared = store.shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("dodai-store".into())
+            .spawn(move || Writer { shared, disk, log }.run())
+            .map_err(|source| LogError::Io { action: "start the thread that writes", file: "log", source })?;
+        *lock(&store.thread) = Some(thread);
+        Ok(store)
+    }
+
+    fn new(published: Published, durable: bool) -> Store {
+        let head = Head { revision: published.revision, ..Head::default() };
+        let shared = Shared {
+            head: Mutex::new(head),
+            wake: Condvar::new(),
+            published: RwLock::new(published),
+            events: tokio::sync::broadcast::Sender::new(RING_EVENTS_MAX),
+            durable,
+        };
+        Store { shared: Arc::new(shared), thread: Arc::default() }
+    }
+
+    fn published(&self) -> std::sync::RwLockReadGuard<'_, Published> {
+        self.shared.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest revision that readers may see.
+    pub fn revision(&self) -> u64 {
+        self.published().revision
+    }
+
+    /// The published object.
+    pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
+        self.published().get(key)
+    }
+
+    /// The newest written object, durable or not: only for the start of a write.
+    pub fn get_head(&self, key: &Key) -> Option<Arc<Object>> {
+        let head = lock(&self.shared.head);
+        View { head: &head, shared: &self.shared }.get(key)
+    }
+
+    /// The key of the living object with this uid.
+    pub fn key_of(&self, uid: &str) -> Option<Key> {
+        self.published().uids.get(uid).cloned()
+    }
+
+    /// Keys of the objects that name `uid` as an owner.
+    pub fn dependents(&self, uid: &str) -> Vec<Key> {
+        let mut keys: Vec<Key> =
+            self.published().dependents.get(uid).into_iter().flatten().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    /// Whether any object of any resource lies in the namespace, resource by resource.
+    pub fn count_in(&self, namespace: &str) -> Vec<(Arc<str>, usize)> {
+        let published = self.published();
+        let mut counts = Vec::new();
+        for (name, resource) in &published.resources {
+            let count = resource.range(namespace).count();
+            if count > 0 {
+                counts.push((name.clone(), count));
+            }
+        }
+        counts.sort();
+        counts
+    }
+
+    /// Objects of a resource (of one namespace, unless `namespace` is empty), ordered by namespace and name.
+    pub fn list(&self, resource: &Arc<str>, namespace: &str) -> Listing {
+        let published = self.published();
+        let objects = match published.resources.get(resource) {
+            None => Vec::new(),
+            Some(resource) => resource.range(namespace).map(|(_, object)| object.clone()).collect(),
+        };
+        Listing { revision: published.revision, objects }
+    }
+
+    /// As `list`, but the state at an earlier revision.
+    pub fn list_at(&self, resource: &Arc<str>, namespace: &str, revision: u64) -> Result<Listing, Expired> {
+        let published = self.published();
+        let Some(found) = published.resources.get(resource) else {
+            if revision < published.floor {
+                return Err(Expired { oldest: published.floor });
+            }
+            return Ok(Listing { revision, objects: Vec::new() });
+        };
+        if revision < found.floor {
+            return Err(Expired { oldest: found.floor });
+        }
+        let mut objects: BTreeMap<_, _> =
+            found.range(namespace).map(|(key, object)| (key.clone(), object.clone())).collect();
+        for event in found.ring.iter().rev().take_while(|event| event.object.revision > revision) {
+            if !namespace.is_empty() && *event.object.namespace != *namespace {
+                continue;
+            }
+            let key = (event.object.namespace.clone(), event.object.name.clone());
+            match &event.previous {
+                Some(previous) => objects.insert(key, previous.clone()),
+                None => objects.remove(&key),
+            };
+        }
+        Ok(Listing { revision, objects: objects.into_values().collect() })
+    }
+
+    /// Starts a watch of a resource: events after `revision`.
+    pub fn watch(&self, resource: &Arc<str>, revision: u64) -> Result<Watcher, Expired> {
+        let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let found = published.resource(resource);
+        if revision < found.floor {
+            return Err(Expired { oldest: found.floor });
+        }
+        let changed = found.changed.subscribe();
+        Ok(Watcher { store: self.clone(), resource: resource.clone(), cursor: revision, changed })
+    }
+
+    /// Every published event from now on.
+    pub fn events(&self) -> tokio::sync::broadcast::Receiver<(Key, Arc<Event>)> {
+        self.shared.events.subscribe()
+    }
+
+    /// Every object, for the tasks inside the server.
+    pub fn all(&self) -> Vec<(Key, Arc<Object>)> {
+        let published = self.published();
+        let mut all = Vec::new();
+        for (name, resource) in &published.resources {
+            for object in resource.objects.values() {
+                all.push((Key::new(name, &object.namespace, &object.name), object.clone()));
+            }
+        }
+        all.sort_by(|left, right| left.0.cmp(&right.0));
+        all
+    }
+
+    /// Writes one key. `decide` runs alone, sees the newest written state and should be short; its error is handed
+    /// through. The result arrives after the sync.
+    pub async fn write<E: From<StoreError>>(
+        &self,
+        key: &Key,
+        decide: impl FnOnce(Option<&Arc<Object>>, &View<'_>) -> Result<Change, E>,
+    ) -> Result<Written, E> {
+        let (object, done) = {
+            let mut head = lock(&self.shared.head);
+            if let Some(failed) = &head.failed {
+                return Err(failed.clone().into());
+            }
+            if head.closing {
+                return Err(StoreError::Closed.into());
+            }
+            let view = View { head: &head, shared: &self.shared };
+            let current = view.get(key);
+            let (mut value, deleted) = match decide(current.as_ref(), &view)? {
+                Change::Nothing => return Ok(Written { object: None }),
+                Change::Put(value) => (value, false),
+                Change::Delete(value) => (value, true),
+            };
+            let revision = head.revision + 1;
+            value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
+            let object = Arc::new(Object::new(&value, revision, key));
+            head.revision = revision;
+            if !self.shared.durable {
+                publish(&self.shared, key, &object, deleted);
+                return Ok(Written { object: Some(object) });
+            }
+            let state = (!deleted).then(|| object.clone());
+            head.overlay.insert(key.clone(), (revision, state));
+            let (done, wait) = oneshot::channel();
+            head.pending.push(Pending { key: key.clone(), object: object.clone(), deleted, done });
+            self.shared.wake.notify_one();
+            (object, wait)
+        };
+        match done.await {
+            Ok(Ok(())) => Ok(Written { object: Some(object) }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Writes what is pending, and ends the thread. Later writes are refused, reads go on.
+    pub async fn close(&self) {
+        {
+            let mut head = lock(&self.shared.head);
+            head.closing = true;
+            self.shared.wake.notify_one();
+        }
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the thread that writes the store did not end cleanly");
+            }
+        }
+    }
+}
+
+impl Resource {
+    fn range(&self, namespace: &str) -> impl Iterator<Item = (&(Arc<str>, Arc<str>), &Arc<Object>)> {
+        let namespace: Arc<str> = namespace.into();
+        let all = namespace.is_empty();
+        let start = (namespace.clone(), Arc::from(""));
+        self.objects.range(start..).take_while(move |(key, _)| all || key.0 == namespace)
+    }
+}
+
+fn replay(published: &mut Published, record: Record, history: bool) -> Result<(), LogError> {
+    let corrupt = |what: String| LogError::Corrupt { file: "log", offset: 0, what };
+    let key = Key {
+        resource: record.resource.into(),
+        namespace: record.namespace.into(),
+        name: record.name.into(),
+    };
+    let value: Value = serde_json::from_slice(&record.value).map_err(|error| {
+        corrupt(format!("the object of revision {} is no JSON: {error}", record.revision))
+    })?;
+    let object = Object::index(&value, record.value.into(), record.revision, &key);
+    published.apply(&key, Arc::new(object), record.deleted, history);
+    Ok(())
+}
+
+fn publish(shared: &Shared, key: &Key, object: &Arc<Object>, deleted: bool) {
+    let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(event) = published.apply(key, object.clone(), deleted, true) {
+        if let Some(resource) = published.resources.get(&key.resource) {
+            resource.changed.send_replace(object.revision);
+        }
+        // Nobody listening is fine.
+        let _ = shared.events.send((key.clone(), event));
+    }
+}
+
+fn snapshot(log: &mut Log, disk: &dyn Disk, published: &Published) -> Result<(), LogError> {
+    let records = published.resources.iter().flat_map(|(name, resource)| {
+        resource.objects.values().map(move |object| record_of(name, object, false))
+    });
+    log.snapshot(disk, published.revision, records, fastrand::u64(..))
+}
+
+fn record_of(resource: &str, object: &Object, deleted: bool) -> Record {
+    Record {
+        revision: object.revision,
+        resource: resource.to_owned(),
+        namespace: object.namespace.to_string(),
+        name: object.name.to_string(),
+        value: object.json.to_vec(),
+        deleted,
+    }
+}
+
+/// The thread that writes groups.
+struct Writer {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    log: Log,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let group = {
+                let mut head = lock(&self.shared.head);
+                while head.pending.is_empty() && !head.closing {
+                    if self.log.is_sealed() {
+                        head = self.shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
+                    } else {
+                        let waited = self.shared.wake.wait_timeout(head, SEAL_AFTER);
+                        let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                        head = again;
+                        if timeout.timed_out() && head.pending.is_empty() {
+                            break;
+                        }
+                    }
+                }
+                if head.pending.is_empty() && head.closing {
+                    break;
+                }
+                let n = head.pending.len().min(GROUP_RECORDS_MAX);
+                head.pending.drain(..n).collect::<Vec<_>>()
+            };
+            self.commit(group);
+        }
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let closed = match self.log.len() > LOG_BYTES_OPEN_MAX {
+            true => snapshot(&mut self.log, &*self.disk, &published),
+            false => self.log.seal(&*self.disk),
+        };
+        if let Err(error) = closed {
+            tracing::error!(error = %chain(&error), "the store could not be closed cleanly; its log is kept");
+        }
+    }
+
+    fn commit(&mut self, group: Vec<Pending>) {
+        let records: Vec<Record> =
+            group.iter().map(|write| record_of(&write.key.resource, &write.object, write.deleted)).collect();
+        if let Err(error) = self.log.commit(&*self.disk, &records) {
+            self.fail(group, &error);
+            return;
+        }
+        for write in &group {
+            publish(&self.shared, &write.key, &write.object, write.deleted);
+        }
+        let mut head = lock(&self.shared.head);
+        for write in &group {
+            let newest =
+                head.overlay.get(&write.key).is_some_and(|(revision, _)| *revision == write.object.revision);
+            if newest {
+                head.overlay.remove(&write.key);
+            }
+        }
+        drop(head);
+        for write in group {
+            // A writer that went away does not want the answer.
+            let _ = write.done.send(Ok(()));
+        }
+        if self.log.len() > LOG_BYTES_MAX {
+            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = snapshot(&mut self.log, &*self.disk, &published) {
+                tracing::error!(error = %chain(&error), "cannot write a snapshot");
+                drop(published);
+                self.fail(Vec::new(), &error);
+            }
+        }
+    }
+
+    /// Takes back everything that is not published. After a full disk writing may go on; after any other error the
+    /// state of the file is unknown and only a restart helps.
+    fn fail(&mut self, group: Vec<Pending>, error: &LogError) {
+        let full = matches!(error, LogError::Io { action: "append to", file: "log", source }
+            if source.kind() == std::io::ErrorKind::StorageFull);
+        let reason = if full { StoreError::NoSpace } else { StoreError::Failed(chain(error)) };
+        tracing::error!(error = %chain(error), "a write to the store failed");
+        let mut head = lock(&self.shared.head);
+        if !full {
+            head.failed = Some(reason.clone());
+        }
+        head.overlay.clear();
+        head.revision = self.shared.published.read().unwrap_or_else(PoisonError::into_inner).revision;
+        let pending = std::mem::take(&mut head.pending);
+        drop(head);
+        for write in group.into_iter().chain(pending) {
+            let _ = write.done.send(Err(reason.clone()));
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A place in the history of a resource.
+pub struct Watcher {
+    store: Store,
+    resource: Arc<str>,
+    cursor: u64,
+    changed: watch::Receiver<u64>,
+}
+
+impl Watcher {
+    /// The revision up to which everything was handed out.
+    pub fn revision(&self) -> u64 {
+        self.cursor
+    }
+
+    /// What happened since the last call, without waiting. Moves the cursor.
+    pub fn take(&mut self) -> Result<Vec<Arc<Event>>, Expired> {
+        self.changed.mark_unchanged();
+        let published = self.store.published();
+        let Some(resource) = published.resources.get(&self.resource) else {
+            return Ok(Vec::new());
+        };
+        if self.cursor < resource.floor {
+            return Err(Expired { oldest: resource.floor });
+        }
+        let start = resource.ring.partition_point(|event| event.object.revision <= self.cursor);
+        let events: Vec<_> = resource.ring.iter().skip(start).take(WATCH_BATCH_MAX).cloned().collect();
+        let rest = resource.ring.len() - start > events.len();
+        self.cursor = match events.last() {
+            Some(last) if rest => last.object.revision,
+            _ => published.revision.max(self.cursor),
+        };
+        Ok(events)
+    }
+
+    /// Waits until there is something, and takes it.
+    pub async fn next(&mut self) -> Result<Vec<Arc<Event>>, Expired> {
+        loop {
+            let events = self.take()?;
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            if self.changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What differs between kinds on writes: a table of facts and a few functions.
+
+use serde_json::{Value, json};
+
+use crate::crd;
+use crate::kinds::Kind;
+use crate::status::Cause;
+use crate::subresource::Door;
+use crate::validate;
+use crate::write::copy_or_remove;
+
+/// Kinds whose objects count the changes of their spec.
+const WITH_GENERATION: &[(&str, &str)] = &[
+    ("", "pods"),
+    ("", "replicationcontrollers"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("apps", "daemonsets"),
+    ("batch", "jobs"),
+    ("batch", "cronjobs"),
+    ("policy", "poddisruptionbudgets"),
+    ("networking.k8s.io", "ingresses"),
+    ("networking.k8s.io", "networkpolicies"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("discovery.k8s.io", "endpointslices"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("resource.k8s.io", "resourceslices"),
+];
+
+/// Kinds that must be updated with a resourceVersion.
+const CONDITIONAL_UPDATE: &[(&str, &str)] = &[
+    ("coordination.k8s.io", "leases"),
+    ("policy", "poddisruptionbudgets"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("node.k8s.io", "runtimeclasses"),
+];
+
+/// Kinds that a PUT creates.
+const CREATED_BY_UPDATE: &[(&str, &str)] = &[
+    ("coordination.k8s.io", "leases"),
+    ("", "events"),
+    ("events.k8s.io", "events"),
+    ("", "endpoints"),
+    ("", "services"),
+    ("", "limitranges"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+];
+
+fn listed(kind: &Kind, list: &[(&str, &str)]) -> bool {
+    !kind.is_custom() && list.contains(&(kind.group.as_str(), kind.plural.as_str()))
+}
+
+pub(crate) fn has_generation(kind: &Kind) -> bool {
+    kind.is_custom()
+        || listed(kind, WITH_GENERATION)
+        || kind.group == "admissionregistration.k8s.io"
+        || kind.group == "flowcontrol.apiserver.k8s.io"
+}
+
+/// Whether an update without a resourceVersion is taken.
+pub(crate) fn unconditional_update(kind: &Kind) -> bool {
+    !(kind.is_custom() || listed(kind, CONDITIONAL_UPDATE) || kind.group == "admissionregistration.k8s.io")
+}
+
+pub(crate) fn creates_on_update(kind: &Kind) -> bool {
+    listed(kind, CREATED_BY_UPDATE)
+}
+
+/// Whether anything has changed that the generation counts.
+pub(crate) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(map) = object.as_object_mut() {
+            map.remove("metadata");
+            map.remove("apiVersion");
+            map.remove("kind");
+            if kind.has_status() {
+                map.remove("status");
+            }
+        }
+        object
+    };
+    !kind.is("scheduling.k8s.io", "priorityclasses") && plain(old) != plain(new)
+}
+
+/// Whether an object under deletion stays until `/finalize` is called.
+pub(crate) fn waits_for_finalize(kind: &Kind, object: &Value) -> bool {
+    kind.is("", "namespaces") && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
+}
+
+/// Fields nobody comes to own through a door, since it resets them.
+pub(crate) fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set> {
+    let paths: &[&str] = match door {
+        Door::Main if kind.has_status() => &["status"],
+        Door::Status => &["spec"],
+        _ => return None,
+    };
+    Some(crate::fieldset::of(paths))
+}
+
+pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
+    crate::defaults::set_defaults(kind, object);
+}
+
+/// What the server decides when an object is created.
+pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
+    let keeps_status = matches!(
+        (kind.group.as_str(), kind.plural.as_str()),
+        ("", "nodes") | ("storage.k8s.io", "volumeattachments") | ("", "persistentvolumes")
+    );
+    if kind.has_status() && !keeps_status {
+        object.as_object_mut().map(|map| map.remove("status"));
+    }
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => {
+            object["status"] = json!({ "phase": "Pending", "qosClass": crate::pod::qos_class(object) });
+            crate::pod::scheduling_gates(object);
+        }
+        ("", "namespaces") => {
+            object["status"] = json!({ "phase": "Active" });
+            let finalizers = &mut object["spec"]["finalizers"];
+            let has = finalizers.as_array().is_some_and(|list| list.iter().any(|name| name == "kubernetes"));
+            if !has {
+                let mut list = finalizers.as_array().cloned().unwrap_or_default();
+                list.push("kubernetes".into());
+                *finalizers = list.into();
+            }
+            let name = object["metadata"]["name"].clone();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
+        ("", "persistentvolumeclaims") => object["status"] = json!({ "phase": "Pending" }),
+        ("", "persistentvolumes") => object["status"] = json!({ "phase": "Pending" }),
+        ("batch", "jobs") => crate::pod::job_selector(object),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            let storage = object["spec"]["versions"].as_array().into_iter().flatten();
+            let storage = storage.into_iter().find(|version| version["storage"] == true);
+            let stored: Vec<Value> = storage.map(|version| version["name"].clone()).into_iter().collect();
+            object["status"] = json!({ "storedVersions": stored });
+        }
+        ("certificates.k8s.io", "certificatesigningrequests") => object["status"] = json!({}),
+        _ => {}
+    }
+    if kind.is_custom() && !kind.has_status() {
+        // Without the subresource, status is a field like any other.
+    }
+}
+
+/// What an update through a door cannot change comes from the old object.
+pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut Value) {
+    match door {
+        Door::Main => {
+            if kind.has_status() {
+                copy_or_remove(old, object, "status");
+            }
+            match (kind.group.as_str(), kind.plural.as_str()) {
+                ("", "namespaces") => {
+                    copy_or_remove(&old["spec"].clone(), &mut object["spec"], "finalizers");
+                    let name = object["metadata"]["name"].clone();
+                    object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+                }
+                ("", "pods") => {
+                    copy_or_remove(&old["spec"].clone(), &mut object["spec"], "ephemeralContainers");
+                }
+                ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
+                ("", "services") => {}
+                _ => {}
+            }
+        }
+        Door::Status => {
+            let status = object["status"].take();
+            let meta = object["metadata"].take();
+            let mut kept = old.clone();
+            if status.is_null() {
+                kept.as_object_mut().map(|map| map.remove("status"));
+            } else {
+                kept["status"] = status;
+            }
+            if kind.is_custom() {
+                copy_or_remove(&meta, &mut kept["metadata"], "managedFields");
+                copy_or_remove(&meta, &mut kept["metadata"], "resourceVersion");
+            } else {
+                kept["metadata"] = meta;
+                if kind.group == "apps" || kind.is("", "pods") || kind.is("networking.k8s.io", "ingresses") {
+                    if kind.group == "apps" {
+                        copy_or_remove(&old["metadata"], &mut kept["metadata"], "labels");
+                    }
+                    copy_or_remove(&old["metadata"], &mut kept["metadata"], "ownerReferences");
+                }
+            }
+            if kind.is("", "pods") {
+                kept["status"]["qosClass"] = crate::pod::qos_class(&kept).into();
+            }
+            *object = kept;
+        }
+        Door::Part(name) => {
+            let mut kept = old.clone();
+            let meta = object["metadata"].take();
+            copy_or_remove(&meta, &mut kept["metadata"], "managedFields");
+            copy_or_remove(&meta, &mut kept["metadata"], "resourceVersion");
+            match name.as_str() {
+                "finalize" => copy_or_remove(&object["spec"].clone(), &mut kept["spec"], "finalizers"),
+                "ephemeralcontainers" => {
+                    copy_or_remove(&object["spec"].clone(), &mut kept["spec"], "ephemeralContainers");
+                }
+                "approval" => copy_or_remove(&object["status"].clone(), &mut kept["status"], "conditions"),
+                "resize" => crate::pod::take_resources(object, &mut kept),
+                _ => {}
+            }
+            *object = kept;
+        }
+    }
+}
+
+fn stored_versions(object: &mut Value) {
+    let versions = object["spec"]["versions"].as_array().cloned().unwrap_or_default();
+    let Some(storage) = versions.iter().find(|version| version["storage"] == true) else { return };
+    let name = storage["name"].clone();
+    if let Some(stored) = object["status"]["storedVersions"].as_array_mut()
+        && !stored.contains(&name)
+    {
+        stored.push(name);
+    }
+}
+
+/// Checks a new object of a built-in kind.
+pub(crate) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        crd::check::validate(object, causes);
+        return;
+    }
+    if !kind.is_custom() {
+        validate::create(kind, object, causes);
+    }
+}
+
+/// Checks an update of a built-in kind.
+pub(crate) fn validate_update(
+    kind: &Kind,
+    door: &Door,
+    old: &Value,
+    object: &Value,
+    causes: &mut Vec<Cause>,
+) {
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
+        crd::check::validate_update(old, object, causes);
+        return;
+    }
+    if !kind.is_custom() && *door != Door::Status {
+        validate::update(kind, old, object, causes);
+    }
+}

@@ -1,0 +1,68 @@
+//! What an API server needs to be usable, as tasks beside it: garbage collection, namespace deletion, deletion of
+//! custom resources with their definition, expiry of events. The first two can be switched off in the `Config`.
+
+mod collect;
+mod definitions;
+mod events;
+mod namespaces;
+
+use std::sync::{Arc, Weak};
+
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::server::Server;
+
+/// Starts the tasks; they end with the server.
+pub(crate) fn start(server: &Arc<Server>) {
+    if server.config.controllers {
+        tokio::spawn(collect::run(Arc::downgrade(server)));
+        tokio::spawn(namespaces::run(Arc::downgrade(server)));
+    }
+    tokio::spawn(definitions::run(Arc::downgrade(server)));
+    tokio::spawn(events::run(Arc::downgrade(server)));
+}
+
+/// The events of a server, until it goes.
+struct Feed {
+    server: Weak<Server>,
+    events: tokio::sync::broadcast::Receiver<(crate::store::Key, Arc<crate::store::Event>)>,
+    closing: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What a feed brings.
+enum Next {
+    Event(crate::store::Key, Arc<crate::store::Event>),
+    /// Events were missed: look at everything.
+    Missed,
+    Closed,
+}
+
+impl Feed {
+    fn new(server: &Weak<Server>) -> Option<Feed> {
+        let strong = server.upgrade()?;
+        Some(Feed {
+            server: server.clone(),
+            events: strong.store.events(),
+            closing: strong.closing.subscribe(),
+        })
+    }
+
+    async fn next(&mut self) -> Next {
+        if *self.closing.borrow() {
+            return Next::Closed;
+        }
+        tokio::select! {
+            biased;
+            _ = self.closing.changed() => Next::Closed,
+            event = self.events.recv() => match event {
+                Ok((key, event)) => Next::Event(key, event),
+                Err(RecvError::Lagged(_)) => Next::Missed,
+                Err(RecvError::Closed) => Next::Closed,
+            },
+        }
+    }
+
+    fn server(&self) -> Option<Arc<Server>> {
+        self.server.upgrade()
+    }
+}

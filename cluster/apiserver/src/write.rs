@@ -1,0 +1,790 @@
+//! create, update and patch: one path for every kind.
+//!
+//! Order as upstream: read, default, track managed fields, fill in what the server decides, validate, store. The
+//! store compares revisions, so a change in between makes the write start again.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::admission;
+use crate::codec::{self, FieldValidation};
+use crate::convert;
+use crate::kinds::Kind;
+use crate::names;
+use crate::patch::{Patch, PatchKind};
+use crate::request::Query;
+use crate::schema::decode;
+use crate::server::Server;
+use crate::status::{ApiError, Cause};
+use crate::store::{Change, Key, Object, StoreError, View, Written};
+use crate::strategy;
+use crate::subresource::Door;
+use crate::user::User;
+
+/// Times a write starts again because another one was faster.
+const RETRIES_MAX: usize = 5;
+/// Names tried for `generateName`.
+const GENERATED_NAMES_MAX: usize = 8;
+/// Characters of a generated suffix.
+const SUFFIX_LEN: usize = 5;
+/// A generated name keeps so much of its base.
+const GENERATED_BASE_LEN_MAX: usize = 63 - SUFFIX_LEN;
+/// Bytes of a stored object.
+const OBJECT_BYTES_MAX: usize = 1_572_864;
+/// Bytes of a field manager's name.
+const MANAGER_LEN_MAX: usize = 128;
+
+/// What all writes have in common.
+pub(crate) struct Request<'a> {
+    pub server: &'a Server,
+    pub kind: Arc<Kind>,
+    pub key: Key,
+    pub query: &'a Query,
+    pub user: &'a User,
+    pub manager: String,
+    pub dry_run: bool,
+    pub validation: FieldValidation,
+    pub warnings: Vec<String>,
+    pub door: Door,
+}
+
+/// The outcome of a write.
+pub(crate) struct Outcome {
+    pub created: bool,
+    pub object: Value,
+}
+
+/// Why a write did not happen.
+pub(crate) enum Failure {
+    Api(ApiError),
+    /// Somebody else was faster.
+    Retry,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        Failure::Api(error.into())
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Failure {
+        Failure::Api(error)
+    }
+}
+
+pub(crate) fn now() -> String {
+    decode::seconds(Timestamp::now())
+}
+
+/// Checks `dryRun`, `fieldManager` and `fieldValidation` of an options object such as `CreateOptions`.
+pub(crate) fn check_options(query: &Query, options: &str) -> Result<(bool, FieldValidation), ApiError> {
+    let mut causes = Vec::new();
+    let manager = query.get("fieldManager");
+    if manager.len() > MANAGER_LEN_MAX {
+        causes.push(Cause::too_long("fieldManager", MANAGER_LEN_MAX));
+    }
+    for (at, c) in manager.chars().enumerate() {
+        if c.is_control() {
+            let text = format!("invalid character U+{:04X} (at position {at})", c as u32);
+            causes.push(Cause::invalid("fieldManager", &manager.into(), &text));
+        }
+    }
+    let dry_runs: Vec<&str> = query.all("dryRun").filter(|value| !value.is_empty()).collect();
+    for value in &dry_runs {
+        if *value != "All" {
+            causes.push(Cause::not_supported("dryRun", &json!([value]), &["All"]));
+        }
+    }
+    if !causes.is_empty() {
+        return Err(ApiError::invalid(options, "meta.k8s.io", "", causes));
+    }
+    Ok((!dry_runs.is_empty(), FieldValidation::read(query.get("fieldValidation"), options)?))
+}
+
+impl Request<'_> {
+    fn not_found(&self) -> ApiError {
+        ApiError::not_found(&self.kind.plural, &self.kind.group, &self.key.name)
+    }
+
+    fn invalid(&self, name: &str, causes: Vec<Cause>) -> ApiError {
+        ApiError::invalid(&self.kind.kind, &self.kind.group, name, causes)
+    }
+
+    /// Unknown and duplicate fields become an error, warnings or nothing.
+    fn report(&mut self, problems: Vec<String>) -> Result<(), ApiError> {
+        match self.validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => self.warnings.extend(problems),
+            FieldValidation::Strict if problems.is_empty() => {}
+            FieldValidation::Strict => {
+                let text = format!("strict decoding error: {}", problems.join(", "));
+                return Err(codec::cannot_handle(&self.kind, &text));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_type(&self, object: &Value) -> Result<(), ApiError> {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let api_version = object["apiVersion"].as_str().unwrap_or_default();
+        let wrong_kind = !kind.is_empty() && kind != self.kind.kind;
+        if wrong_kind || !api_version.is_empty() && api_version != self.kind.api_version() {
+            let (group, version) = crate::kinds::split_api_version(api_version);
+            let shown = |group: &str, version: &str, kind: &str| {
+                format!(
+                    "{}, Kind={kind}",
+                    if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") }
+                )
+            };
+            if self.kind.is_custom() || !wrong_kind {
+                return Err(ApiError::bad_request(format!(
+                    "the API version in the data ({api_version}) does not match the expected API version ({})",
+                    self.kind.api_version()
+                )));
+            }
+            return Err(ApiError::bad_request(format!(
+                "{kind} in version {} cannot be handled as a {}: converting ({}) to ({}): unknown conversion",
+                crate::status::quote(version),
+                self.kind.kind,
+                shown(group, version, kind),
+                shown(&self.kind.group, &self.kind.version, &self.kind.kind),
+            )));
+        }
+        Ok(())
+    }
+
+    /// The namespace of the body must be that of the path.
+    fn check_namespace(&self, object: &mut Value) -> Result<(), ApiError> {
+        let meta = &mut object["metadata"];
+        if !self.kind.namespaced {
+            if let Some(meta) = meta.as_object_mut() {
+                meta.remove("namespace");
+            }
+            return Ok(());
+        }
+        match meta["namespace"].as_str().unwrap_or_default() {
+            "" => meta["namespace"] = (*self.key.namespace).into(),
+            namespace if *namespace == *self.key.namespace => {}
+            _ => {
+                let text =
+                    "the namespace of the provided object does not match the namespace sent on the request";
+                return Err(ApiError::bad_request(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Unknown fields of a custom resource are noted and go, and defaults come.
+    fn prune(&mut self, object: &mut Value) -> Result<Vec<String>, ApiError> {
+        let Some(custom) = self.kind.custom.clone() else { return Ok(Vec::new()) };
+        let mut unknown = Vec::new();
+        custom.schema.prune(object, true, &mut unknown);
+        Ok(unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
+    }
+
+    /// Everything between reading and managed fields.
+    fn defaulted(&self, object: &mut Value) {
+        if let Some(custom) = &self.kind.custom {
+            crate::crd::structural::drop_nulls(&custom.schema, object);
+            custom.schema.set_defaults(object);
+        } else {
+            strategy::defaults(&self.kind, object);
+        }
+        codec::normalize(&self.kind, object);
+        codec::set_type(object, &self.kind);
+    }
+
+    fn managed<'r>(
+        &'r self,
+        time: &'r str,
+        reset: Option<&'r dodai_merge::fields::Set>,
+    ) -> dodai_merge::managed::Request<'r> {
+        let (schema, empty) = match &self.kind.custom {
+            Some(custom) => (&custom.merge, None),
+            None => {
+                let info = crate::schema::builtin(self.kind.schema.as_deref().unwrap_or_default());
+                (&info.merge, Some(&info.empty))
+            }
+        };
+        dodai_merge::managed::Request {
+            schema,
+            api_version: self.server.api_version_of(&self.kind),
+            subresource: self.door.name(),
+            manager: &self.manager,
+            time,
+            reset_fields: reset,
+            empty,
+            converter: &dodai_merge::update::SameInAllVersions,
+        }
+    }
+
+    fn track(&self, live: Option<&Value>, object: Value) -> Value {
+        let time = now();
+        let reset = strategy::reset_fields(&self.kind, &self.door);
+        let custom = self.kind.is_custom();
+        let tracked = dodai_merge::managed::update(live, object, &self.managed(&time, reset.as_ref()));
+        debug_assert!(custom || tracked.is_object());
+        tracked
+    }
+
+    /// Stores under the condition that nothing has changed since `seen`.
+    async fn store(
+        &self,
+        seen: Option<&Arc<Object>>,
+        change: Change,
+        check: impl FnOnce(&View<'_>) -> Result<(), ApiError>,
+    ) -> Result<Written, Failure> {
+        self.server
+            .store
+            .write(&self.key, |current, view| {
+                if current.map(|object| object.revision) != seen.map(|object| object.revision) {
+                    return Err(Failure::Retry);
+                }
+                check(view)?;
+                Ok(change)
+            })
+            .await
+    }
+
+    /// An object on its way into the store.
+    fn stored_form(&self, object: &Value) -> Result<Value, ApiError> {
+        let mut stored = object.clone();
+        codec::set_type(&mut stored, &self.kind);
+        convert::to_storage(&self.kind, &mut stored);
+        codec::strip_type(&mut stored);
+        if stored.to_string().len() > OBJECT_BYTES_MAX {
+            let text =
+                format!("etcdserver: request is too large (an object may have {OBJECT_BYTES_MAX} bytes)");
+            return Err(ApiError::too_large(text));
+        }
+        Ok(stored)
+    }
+
+    /// POST.
+    pub(crate) async fn create(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+        let decoded = codec::decode(&self.kind, body)?;
+        let mut object = decoded.value;
+        let mut problems = decoded.problems;
+        self.check_type(&object)?;
+        problems.extend(self.prune(&mut object)?);
+        self.report(problems)?;
+        self.create_object(object, None).await
+    }
+
+    /// Creates an object that is read already. `applied` is the wish of a server-side apply.
+    pub(crate) async fn create_object(
+        &mut self,
+        mut object: Value,
+        applied: Option<&Value>,
+    ) -> Result<Outcome, ApiError> {
+        self.check_namespace(&mut object)?;
+        if object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
+            return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
+        }
+        self.defaulted(&mut object);
+        if applied.is_none() {
+            object = self.track(None, object);
+        }
+        if self.kind.namespaced {
+            admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
+        }
+        admission::mutate(self, &mut object)?;
+        for attempt in 0..GENERATED_NAMES_MAX {
+            let mut object = object.clone();
+            self.prepare_create(&mut object)?;
+            let name = name_of(&object);
+            self.key.name = name.as_str().into();
+            let release = self.allocate(None, &mut object)?;
+            codec::normalize(&self.kind, &mut object);
+            codec::set_type(&mut object, &self.kind);
+            self.validate_create(&object)?;
+            match self.insert(&object).await {
+                Ok(created) => {
+                    release.keep();
+                    return Ok(created);
+                }
+                Err(Failure::Api(error)) => return Err(error),
+                Err(Failure::Retry) => {
+                    let generated = object["metadata"]["generateName"].is_string() && applied.is_none();
+                    if generated
+                        && attempt + 1 < GENERATED_NAMES_MAX
+                        && self.server.store.get_head(&self.key).is_some()
+                    {
+                        continue;
+                    }
+                    let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
+                    if generated {
+                        error.details.get_or_insert_default().retry_after_seconds = 1;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(ApiError::already_exists(&self.kind.plural, &self.kind.group, &self.key.name))
+    }
+
+    fn prepare_create(&self, object: &mut Value) -> Result<(), ApiError> {
+        let meta = &mut object["metadata"];
+        let base = meta["generateName"].as_str().unwrap_or_default().to_owned();
+        if meta["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty() {
+            meta["name"] = generate(&base).into();
+        }
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+            meta.as_object_mut().map(|meta| meta.remove(field));
+        }
+        meta["uid"] = uuid::Uuid::new_v4().to_string().into();
+        meta["creationTimestamp"] = now().into();
+        match strategy::has_generation(&self.kind) {
+            true => meta["generation"] = 1.into(),
+            false => {
+                meta.as_object_mut().map(|meta| meta.remove("generation"));
+            }
+        }
+        strategy::prepare_create(&self.kind, object);
+        Ok(())
+    }
+
+    fn validate_create(&self, object: &Value) -> Result<(), ApiError> {
+        let name = name_of(object);
+        let mut causes = Vec::new();
+        crate::validate::metadata(&self.kind, object, &mut causes);
+        strategy::validate(&self.kind, object, &mut causes);
+        if let Some(custom) = &self.kind.custom {
+            custom.schema.validate(object, "", &mut causes);
+        }
+        if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
+    }
+
+    async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
+        let stored = self.stored_form(object)?;
+        let kind = &self.kind;
+        let check = |view: &View<'_>| -> Result<(), ApiError> {
+            admission::namespace_open(view, kind, &self.key)?;
+            admission::custom_open(self.server, kind, &self.key)
+        };
+        if self.dry_run {
+            if self.server.store.get_head(&self.key).is_some() {
+                return Err(Failure::Retry);
+            }
+            return Ok(Outcome { created: true, object: object.clone() });
+        }
+        let written = self.store(None, Change::Put(stored), check).await?;
+        let object = match written.object {
+            Some(stored) => codec::load(kind, &stored),
+            None => object.clone(),
+        };
+        Ok(Outcome { created: true, object })
+    }
+
+    /// PUT.
+    pub(crate) async fn update(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+        let decoded = codec::decode(&self.kind, body)?;
+        let mut object = decoded.value;
+        let mut problems = decoded.problems;
+        self.check_type(&object)?;
+        problems.extend(self.prune(&mut object)?);
+        self.report(problems)?;
+        self.check_name(&object)?;
+        self.check_namespace(&mut object)?;
+        self.defaulted(&mut object);
+        for _ in 0..=RETRIES_MAX {
+            let Some(seen) = self.server.store.get_head(&self.key) else {
+                if strategy::creates_on_update(&self.kind) && self.door.is_main() {
+                    return self.create_object(object, None).await;
+                }
+                return Err(self.not_found());
+            };
+            match self.replace(&seen, object.clone(), true).await {
+                Err(Failure::Retry) => continue,
+                Err(Failure::Api(error)) => return Err(error),
+                Ok(outcome) => return Ok(outcome),
+            }
+        }
+        Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
+    }
+
+    /// Updates to an object that was read from the store and changed. `newest`: whether a change in between is fine.
+    pub(crate) async fn update_tree(&mut self, mut object: Value, newest: bool) -> Result<Outcome, ApiError> {
+        self.defaulted(&mut object);
+        let Some(seen) = self.server.store.get_head(&self.key) else {
+            return Err(self.not_found());
+        };
+        if newest {
+            object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
+        }
+        match self.replace(&seen, object, true).await {
+            Err(Failure::Retry) => {
+                Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
+            }
+            Err(Failure::Api(error)) => Err(error),
+            Ok(outcome) => Ok(outcome),
+        }
+    }
+
+    fn check_name(&self, object: &Value) -> Result<(), ApiError> {
+        match object["metadata"]["name"].as_str().unwrap_or_default() {
+            "" => Err(ApiError::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                self.key.name
+            ))),
+            name if *name == *self.key.name => Ok(()),
+            name => Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.key.name
+            ))),
+        }
+    }
+
+    /// Puts `object` in the place of `seen`. `track`: whether ownership of fields is still to be worked out.
+    async fn replace(&self, seen: &Arc<Object>, object: Value, track: bool) -> Result<Outcome, Failure> {
+        let kind = &self.kind;
+        let old = codec::load(kind, seen);
+        let mut object = if track { self.track(Some(&old), object) } else { object };
+        self.check_revision(&old, &object, seen)?;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        if !uid.is_empty() && uid != &*seen.uid {
+            let text =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", seen.uid);
+            if track && self.query.get("patch").is_empty() {
+                return Err(ApiError::conflict(&kind.plural, &kind.group, &self.key.name, &text).into());
+            }
+        }
+        self.prepare_update(&old, &mut object);
+        let release = self.allocate(Some(&old), &mut object)?;
+        codec::normalize(kind, &mut object);
+        codec::set_type(&mut object, kind);
+        self.validate_update(&old, &object)?;
+        if same_but_times(&old, &object) {
+            return Ok(Outcome { created: false, object: old });
+        }
+        let meta = &object["metadata"];
+        let gone = !meta["deletionTimestamp"].is_null()
+            && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
+            && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+            && !strategy::waits_for_finalize(kind, &object);
+        let stored = self.stored_form(&object)?;
+        if self.dry_run {
+            return Ok(Outcome { created: false, object });
+        }
+        let change = if gone { Change::Delete(stored) } else { Change::Put(stored) };
+        let written = self.store(Some(seen), change, |_| Ok(())).await?;
+        release.keep();
+        if gone {
+            self.server.after_delete(kind, &old);
+        }
+        let object = match written.object {
+            Some(stored) => codec::load(kind, &stored),
+            None => object,
+        };
+        Ok(Outcome { created: false, object })
+    }
+
+    fn check_revision(&self, _old: &Value, object: &Value, seen: &Object) -> Result<(), ApiError> {
+        let kind = &self.kind;
+        match object["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+            "" | "0" if strategy::unconditional_update(kind) => Ok(()),
+            "" | "0" => {
+                let cause =
+                    Cause::invalid("metadata.resourceVersion", &0.into(), "must be specified for an update");
+                Err(ApiError::invalid(&kind.plural, &kind.group, &self.key.name, vec![cause]))
+            }
+            text => match text.parse::<u64>() {
+                Ok(revision) if revision == seen.revision => Ok(()),
+                Ok(_) => Err(ApiError::modified(&kind.plural, &kind.group, &self.key.name)),
+                Err(_) => Err(self.invalid(
+                    &self.key.name,
+                    vec![Cause::invalid(
+                        "metadata.resourceVersion",
+                        &text.into(),
+                        &format!("strconv.ParseUint: parsing {}: invalid syntax", crate::status::quote(text)),
+                    )],
+                )),
+            },
+        }
+    }
+
+    /// Keeps what an update cannot change, and moves the generation.
+    fn prepare_update(&self, old: &Value, object: &mut Value) {
+        for field in
+            ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
+        {
+            copy_or_remove(&old["metadata"], &mut object["metadata"], field);
+        }
+        if object["metadata"]["uid"].as_str().unwrap_or_default().is_empty() {
+            copy_or_remove(&old["metadata"], &mut object["metadata"], "uid");
+        }
+        // The name a create asked for stays.
+        if object["metadata"]["generateName"].is_null() {
+            copy_or_remove(&old["metadata"], &mut object["metadata"], "generateName");
+        }
+        strategy::prepare_update(&self.kind, &self.door, old, object);
+        if strategy::has_generation(&self.kind) && strategy::spec_changed(&self.kind, old, object) {
+            let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+            object["metadata"]["generation"] = (generation + 1).into();
+        }
+    }
+
+    fn validate_update(&self, old: &Value, object: &Value) -> Result<(), ApiError> {
+        let name = name_of(object);
+        let mut causes = Vec::new();
+        crate::validate::metadata_update(&self.kind, old, object, &mut causes);
+        strategy::validate_update(&self.kind, &self.door, old, object, &mut causes);
+        if let Some(custom) = &self.kind.custom {
+            let mut found = Vec::new();
+            custom.schema.validate(object, "", &mut found);
+            causes.extend(ratchet(old, object, found));
+        }
+        if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
+    }
+
+    /// PATCH.
+    pub(crate) async fn patch(&mut self, patch: &Patch) -> Result<Outcome, ApiError> {
+        if patch.kind == PatchKind::Strategic && self.kind.is_custom() {
+            return Err(ApiError::unsupported_media(&[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/apply-patch+yaml",
+            ]));
+        }
+        let mut last = None;
+        for attempt in 0..=RETRIES_MAX {
+            let seen = self.server.store.get_head(&self.key);
+            let result = match (&seen, patch.kind) {
+                (None, PatchKind::Apply) if self.door.is_main() => {
+                    let object = self.apply(None, patch)?;
+                    match self.create_object(object, Some(&patch.value)).await {
+                        // Somebody created it in between: apply to that.
+                        Err(error) if error.reason == "AlreadyExists" && attempt < RETRIES_MAX => continue,
+                        other => return other,
+                    }
+                }
+                (None, _) => return Err(self.not_found()),
+                (Some(seen), PatchKind::Apply) => {
+                    let old = codec::load(&self.kind, seen);
+                    let object = self.apply(Some(&old), patch)?;
+                    self.replace(seen, object, false).await
+                }
+                (Some(seen), _) => {
+                    let object = self.patched(seen, patch)?;
+                    self.replace(seen, object, true).await
+                }
+            };
+            match result {
+                Ok(outcome) => return Ok(outcome),
+                Err(Failure::Api(error)) => return Err(error),
+                Err(Failure::Retry) => last = Some(()),
+            }
+            // Warnings belong to the last attempt only.
+            self.warnings.clear();
+        }
+        debug_assert!(last.is_some());
+        Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
+    }
+
+    /// The object after a JSON, merge or strategic patch.
+    fn patched(&mut self, seen: &Object, patch: &Patch) -> Result<Value, ApiError> {
+        let old = codec::load(&self.kind, seen);
+        let changed = match patch.kind {
+            PatchKind::Strategic => {
+                let schema = &crate::schema::builtin(self.kind.schema.as_deref().unwrap_or_default()).merge;
+                dodai_merge::strategic::patch(&old, &patch.value, schema)
+                    .map_err(|error| ApiError::bad_request(error.to_string()))?
+            }
+            _ => patch.apply_plain(&old)?,
+        };
+        let wrong = |detail: &str| {
+            let shown = Value::String(patch.text.clone());
+            ApiError::invalid("", "", "", vec![Cause::invalid("patch", &shown, detail)])
+        };
+        if changed["kind"] != old["kind"] || changed["apiVersion"] != old["apiVersion"] {
+            return Err(wrong("a patch may not change kind or apiVersion"));
+        }
+        let decoded = codec::decode_value(&self.kind, changed).map_err(|error| match error.code {
+            400 => wrong(&error.message),
+            _ => error,
+        })?;
+        let mut object = decoded.value;
+        let mut problems: Vec<String> = patch.problems.clone();
+        problems.extend(decoded.problems);
+        problems.extend(self.prune(&mut object)?);
+        if self.validation == FieldValidation::Strict && !problems.is_empty() {
+            return Err(wrong(&format!("strict decoding error: {}", problems.join(", "))));
+        }
+        self.report(problems)?;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        if !uid.is_empty() && uid != &*seen.uid {
+            let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
+            return Err(self.invalid(&self.key.name, vec![cause]));
+        }
+        self.check_name(&object)?;
+        self.check_namespace(&mut object)?;
+        self.defaulted(&mut object);
+        if object["metadata"]["resourceVersion"].is_null() {
+            object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
+        }
+        Ok(object)
+    }
+
+    /// The object after a server-side apply, with its managed fields.
+    fn apply(&mut self, live: Option<&Value>, patch: &Patch) -> Result<Value, ApiError> {
+        let mut config = patch.value.clone();
+        if !config["metadata"].is_object() {
+            config["metadata"] = json!({});
+        }
+        self.check_applied(&config)?;
+        let mut unknown = patch.problems.clone();
+        if self.kind.is_custom() {
+            unknown.extend(self.prune(&mut config)?);
+        }
+        self.report(unknown)?;
+        config["metadata"]["name"] = (*self.key.name).into();
+        if self.kind.namespaced {
+            config["metadata"]["namespace"] = (*self.key.namespace).into();
+        }
+        let time = now();
+        let reset = strategy::reset_fields(&self.kind, &self.door);
+        let request = self.managed(&time, reset.as_ref());
+        let merged = dodai_merge::managed::apply(live, &config, self.query.flag("force"), &request).map_err(
+            |error| match error {
+                dodai_merge::managed::Error::Conflicts { message, conflicts } => {
+                    let mut error = ApiError::new(409, "Conflict", message);
+                    error.details.get_or_insert_default().causes = conflicts
+                        .into_iter()
+                        .map(|conflict| Cause {
+                            reason: "FieldManagerConflict",
+                            field: conflict.field,
+                            message: conflict.message,
+                        })
+                        .collect();
+                    error
+                }
+                dodai_merge::managed::Error::BadRequest(text) => ApiError::bad_request(text),
+                dodai_merge::managed::Error::Internal(text) => ApiError::plain(text),
+            },
+        )?;
+        let decoded = codec::decode_value(&self.kind, merged)?;
+        let mut object = decoded.value;
+        self.prune(&mut object)?;
+        self.check_namespace(&mut object)?;
+        self.defaulted(&mut object);
+        Ok(object)
+    }
+
+    fn check_applied(&self, config: &Value) -> Result<(), ApiError> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, api_version) = (text(&config["kind"]), text(&config["apiVersion"]));
+        if kind.is_empty() || api_version.is_empty() {
+            return Err(ApiError::bad_request(
+                "invalid object type: the applied configuration needs `apiVersion` and `kind`".to_owned(),
+            ));
+        }
+        if kind != self.kind.kind || api_version != self.kind.api_version() {
+            return Err(ApiError::bad_request(format!(
+                "the applied configuration is a {kind} in {api_version}, the endpoint serves {} in {}",
+                self.kind.kind,
+                self.kind.api_version()
+            )));
+        }
+        let meta = &config["metadata"];
+        if meta.get("managedFields").is_some_and(|fields| !fields.is_null()) {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        let name = text(&meta["name"]);
+        if !name.is_empty() && name != *self.key.name {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                self.key.name
+            )));
+        }
+        let namespace = text(&meta["namespace"]);
+        if !namespace.is_empty() && namespace != *self.key.namespace {
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        Ok(())
+    }
+
+    fn allocate(
+        &self,
+        old: Option<&Value>,
+        object: &mut Value,
+    ) -> Result<crate::allocate::Release, ApiError> {
+        if !self.kind.is("", "services") || !self.door.is_main() {
+            return Ok(crate::allocate::Release::default());
+        }
+        crate::allocate::service(self.server, old, object, self.dry_run)
+            .map_err(|causes| self.invalid(&name_of(object), causes))
+    }
+}
+
+/// What was invalid before and has not changed is tolerated.
+fn ratchet(old: &Value, object: &Value, found: Vec<Cause>) -> Vec<Cause> {
+    let at = |value: &Value, field: &str| -> Option<Value> {
+        let pointer = format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"));
+        value.pointer(&pointer).cloned()
+    };
+    let kept = |cause: &Cause| {
+        let (before, after) = (at(old, &cause.field), at(object, &cause.field));
+        // A missing required field is ratcheted with its parent.
+        match (&before, &after) {
+            (None, None) => {
+                let parent = cause.field.rsplit_once('.').map(|(parent, _)| parent).unwrap_or_default();
+                !parent.is_empty() && at(old, parent).is_some() && at(old, parent) == at(object, parent)
+            }
+            _ => before == after,
+        }
+    };
+    found.into_iter().filter(|cause| !kept(cause)).collect()
+}
+
+pub(crate) fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Copies a field, or removes it where the source has none.
+pub(crate) fn copy_or_remove(from: &Value, to: &mut Value, field: &str) {
+    match from.get(field) {
+        Some(value) => to[field] = value.clone(),
+        None => {
+            to.as_object_mut().map(|map| map.remove(field));
+        }
+    }
+}
+
+/// A name from a base: five characters that make no words.
+pub(crate) fn generate(base: &str) -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut end = base.len().min(GENERATED_BASE_LEN_MAX);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = base[..end].to_owned();
+    for _ in 0..SUFFIX_LEN {
+        name.push(char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]));
+    }
+    name
+}
+
+/// Whether nothing has changed but the times in managedFields (and the revision, which the store sets).
+fn same_but_times(old: &Value, new: &Value) -> bool {
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(meta) = object["metadata"].as_object_mut() {
+            meta.remove("resourceVersion");
+            for entry in meta.get_mut("managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
+                entry.as_object_mut().map(|entry| entry.remove("time"));
+            }
+        }
+        object
+    };
+    plain(old) == plain(new)
+}
+
+/// Whether a name may be used at all, for what has no rule of its own.
+pub(crate) fn plain_name(text: &str) -> Option<String> {
+    names::subdomain(text)
+}

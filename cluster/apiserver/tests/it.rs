@@ -1,0 +1,5 @@
+//! Tests of the API server through `kube::Client`, in process and over HTTPS.
+
+mod it {
+    mod basics;
+}
