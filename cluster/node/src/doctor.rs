@@ -1,83 +1,115 @@
 //! Tries what running a Pod needs, for real, and says what to do where it is forbidden.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::Path;
-use std::time::Duration;
 
-use crate::runtime::process::ProcessRuntime;
-use crate::runtime::{ContainerStart, ContainerState, PodConfig, Runtime};
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, fork};
 
-/// How long the try may take.
-const TRY_MAX: Duration = Duration::from_secs(30);
+use crate::error::{Error, Result};
+use crate::supervisor::{root, sys};
 
-/// What was found.
+/// First version of Linux that can run Pods.
+const KERNEL_MIN: (u32, u32) = (5, 12);
+
+/// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// A container with its own mounts and processes ran.
-    Works,
-    /// It did not: what failed, and what a person can do about it.
-    Fails {
-        /// The step and the system's answer.
-        problem: String,
-        /// What to do, a line each.
-        hints: Vec<String>,
-    },
+pub struct Check {
+    /// What it is about.
+    pub name: &'static str,
+    /// Whether it is as it must be.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do if it is not well.
+    pub hint: Option<String>,
 }
 
-/// Runs a container in `folder`, which must be writable and is left as it was.
-pub async fn check(folder: &Path, supervisor_exe: Vec<std::ffi::OsString>) -> Finding {
-    let place = folder.join(format!("doctor-{:016x}", fastrand::u64(..)));
-    let outcome = tokio::time::timeout(TRY_MAX, try_container(&place, supervisor_exe)).await;
-    let _ = fs::remove_dir_all(&place);
-    match outcome {
-        Ok(Ok(())) => Finding::Works,
-        Ok(Err(problem)) => Finding::Fails { hints: hints(&problem, &Machine::look()), problem },
-        Err(_) => Finding::Fails {
-            problem: format!("a container did not end within {} s", TRY_MAX.as_secs()),
-            hints: Vec::new(),
-        },
+/// Looks at everything.
+pub fn check() -> Vec<Check> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let release = release.trim().to_string();
+    let kernel_ok = version(&release).is_none_or(|version| version >= KERNEL_MIN);
+    let kernel = Check {
+        name: "kernel",
+        ok: kernel_ok,
+        detail: format!("Linux {release}"),
+        hint: (!kernel_ok).then(|| format!("Linux {}.{} or newer is needed", KERNEL_MIN.0, KERNEL_MIN.1)),
+    };
+    let machine = Machine::look();
+    let namespaces = match try_container() {
+        Ok(()) => {
+            let how = if sys::has_sys_admin() { "as root" } else { "in a user namespace" };
+            let detail = format!("a Pod can have its own files and processes, {how}");
+            Check { name: "namespaces", ok: true, detail, hint: None }
+        }
+        Err(problem) => {
+            let hint = Some(hints(&problem, &machine).join("; "));
+            Check { name: "namespaces", ok: false, detail: problem, hint }
+        }
+    };
+    vec![kernel, namespaces]
+}
+
+/// An error that says what to do, if Pods cannot run on this machine.
+pub fn require() -> Result<()> {
+    try_container().map_err(|problem| Error::Machine { hints: hints(&problem, &Machine::look()), problem })
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Assembles the root of a container and enters it, in processes of their own that end at once. The mounts are over
+/// `/tmp` of a namespace that nobody else sees.
+fn try_container() -> std::result::Result<(), String> {
+    let (read, write) = sys::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+    // Safety: the child only makes system calls and allocates, which the C library allows after a fork, and leaves
+    // without running anything of its parent.
+    let child = match unsafe { fork() }.map_err(|error| format!("cannot fork: {error}"))? {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            let told = std::panic::catch_unwind(in_namespaces).unwrap_or_else(|_| Err("it panicked".to_string()));
+            if let Err(problem) = told {
+                let _ = File::from(write).write_all(problem.as_bytes());
+            }
+            // Safety: as above.
+            unsafe { libc::_exit(0) }
+        }
+    };
+    drop(write);
+    let mut problem = String::new();
+    let read = File::from(read).read_to_string(&mut problem);
+    let _ = waitpid(child, None);
+    match read {
+        Ok(_) if problem.is_empty() => Ok(()),
+        Ok(_) => Err(problem),
+        Err(error) => Err(format!("cannot read what was found: {error}")),
     }
 }
 
-async fn try_container(place: &Path, supervisor_exe: Vec<std::ffi::OsString>) -> Result<(), String> {
-    let text = |error: crate::Error| crate::error::chain(&error);
-    let runtime = ProcessRuntime::new(place, supervisor_exe).map_err(text)?;
-    let config = PodConfig {
-        uid: "doctor".to_string(),
-        namespace: "default".to_string(),
-        name: "doctor".to_string(),
-        absent_grace_ms: Some(1000),
-        termination_grace_ms: 1000,
-        run_to_completion: false,
-        port: None,
+fn in_namespaces() -> std::result::Result<(), String> {
+    let (read, write) = sys::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
+    let user_namespace = !sys::has_sys_admin();
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    // Safety: this process was just forked, so it has one thread; the child leaves it here.
+    let child = unsafe { sys::fork_into(sys::container_namespaces(user_namespace)) };
+    let child = child.map_err(|error| format!("cannot make namespaces: {error}"))?;
+    let Some(child) = child else {
+        let entered = root::try_to_enter(Path::new("/tmp"), user_namespace.then_some((uid, gid)));
+        if let Err(problem) = entered {
+            let _ = File::from(write).write_all(problem.as_bytes());
+        }
+        // Safety: as above.
+        unsafe { libc::_exit(0) }
     };
-    let pod = runtime.open(config).await.map_err(text)?;
-    let start = ContainerStart {
-        name: "try".to_string(),
-        command: ["/bin/sh", "-c", "test -e /proc/self/status && ! test -e /home && echo ok >/tmp/ok"]
-            .map(str::to_string)
-            .to_vec(),
-        working_dir: "/".to_string(),
-        log_path: place.join("log"),
-        message_from_log: true,
-        ..ContainerStart::default()
-    };
-    pod.start(start).await.map_err(text)?;
-    let mut state = pod.state();
-    let ended = state
-        .wait_for(|state| {
-            matches!(state.containers.get("try").map(|c| &c.state), Some(ContainerState::Exited(_)))
-        })
-        .await
-        .map_err(|error| error.to_string())?
-        .clone();
-    let outcome = match ended.containers.get("try").map(|container| &container.state) {
-        Some(ContainerState::Exited(ended)) if ended.exit_code == 0 => Ok(()),
-        Some(ContainerState::Exited(ended)) => Err(ended.message.clone()),
-        _ => Err("the container's end is not known".to_string()),
-    };
-    pod.remove().await.map_err(text)?;
-    outcome
+    drop(write);
+    let mut problem = String::new();
+    File::from(read).read_to_string(&mut problem).map_err(|error| error.to_string())?;
+    let _ = waitpid(nix::unistd::Pid::from_raw(child), None);
+    if problem.is_empty() { Ok(()) } else { Err(problem) }
 }
 
 /// Settings of the kernel that forbid what is needed.
@@ -140,6 +172,13 @@ fn hints(problem: &str, machine: &Machine) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_looked_at() {
+        let checks = check();
+        assert_eq!(require().is_ok(), checks[1].ok, "{checks:?}");
+        assert_eq!(version("6.18.44-fc-v769"), Some((6, 18)));
+    }
 
     #[test]
     fn each_setting_that_forbids_it_has_its_hint() {

@@ -46,6 +46,9 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
+    /// This machine does not allow what Pods need.
+    #[error("{problem}{}", hints.iter().map(|hint| format!("; {hint}")).collect::<String>())]
+    Machine { problem: String, hints: Vec<String> },
     /// No port is left for Pods.
     #[error("no free TCP port between {first} and {last}")]
     NoPort { first: u16, last: u16 },

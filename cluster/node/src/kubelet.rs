@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) interpreters: Vec<Interpreter>,
     pub(crate) build_settings: BuildSettings,
     pub(crate) data: PathBuf,
-    pub(crate) absent_grace: Option<Duration>,
+    pub(crate) orphan_grace: Option<Duration>,
     pub(crate) lookup: Box<dyn Lookup>,
     pub(crate) drains: Drains,
     ports: Ports,
@@ -83,7 +83,7 @@ pub(crate) struct Parts {
     pub(crate) interpreters: Vec<Interpreter>,
     pub(crate) build_settings: BuildSettings,
     pub(crate) data: PathBuf,
-    pub(crate) absent_grace: Option<Duration>,
+    pub(crate) orphan_grace: Option<Duration>,
     pub(crate) drains: Drains,
 }
 
@@ -101,7 +101,7 @@ impl Shared {
             interpreters: parts.interpreters,
             build_settings: parts.build_settings,
             data: parts.data,
-            absent_grace: parts.absent_grace,
+            orphan_grace: parts.orphan_grace,
             drains: parts.drains,
             ports,
             pods: Mutex::default(),

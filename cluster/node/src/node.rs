@@ -28,13 +28,13 @@ pub type PinnedImages = Arc<dyn Fn() -> BoxFuture<'static, Option<BTreeSet<Image
 
 /// What a node is started with.
 #[derive(Clone)]
-pub struct Config {
+pub struct NodeConfig {
     /// dodai's data folder.
     pub data: PathBuf,
     /// Program and first arguments of a Pod's supervisor; the Pod's folder follows.
     pub supervisor_exe: Vec<OsString>,
     /// How long Pods go on when dodai is away; `None` is for ever.
-    pub absent_grace: Option<Duration>,
+    pub orphan_grace: Option<Duration>,
     /// `PATH` in which interpreters are looked for.
     pub path: String,
     /// Home folder of the person who runs dodai.
@@ -47,18 +47,18 @@ pub struct Config {
     pub limits: Limits,
 }
 
-impl Config {
+impl NodeConfig {
     /// For the program that runs now, with the environment of its process. Nothing is pinned, so nothing is
     /// collected until `pinned` is set.
-    pub fn new(data: PathBuf) -> Config {
+    pub fn new(data: PathBuf) -> NodeConfig {
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         // Variables that are not text cannot be package settings.
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Config {
+        NodeConfig {
             data,
             supervisor_exe: vec!["/proc/self/exe".into(), SUPERVISOR_ARGUMENT.into()],
-            absent_grace: Some(Duration::from_secs(30)),
+            orphan_grace: Some(Duration::from_secs(30)),
             path: std::env::var("PATH").unwrap_or_default(),
             build_settings: BuildSettings::collect(env, home.as_deref()),
             home,
@@ -81,15 +81,15 @@ pub struct Node {
 
 impl Node {
     /// Starts a node with the process runtime on the cluster of `client`. Pods that ran are adopted.
-    pub async fn start(config: Config, client: Client) -> Result<Node> {
+    pub async fn start(config: NodeConfig, client: Client) -> Result<Node> {
         std::fs::create_dir_all(&config.data).map_err(Error::file("make", &config.data))?;
         let data = std::fs::canonicalize(&config.data).map_err(Error::file("find", &config.data))?;
         let runtime = Arc::new(ProcessRuntime::new(&data, config.supervisor_exe.clone())?);
-        Node::start_with(Config { data, ..config }, client, runtime).await
+        Node::start_with(NodeConfig { data, ..config }, client, runtime).await
     }
 
     /// Starts a node with another runtime.
-    pub async fn start_with(config: Config, client: Client, runtime: Arc<dyn Runtime>) -> Result<Node> {
+    pub async fn start_with(config: NodeConfig, client: Client, runtime: Arc<dyn Runtime>) -> Result<Node> {
         let found = interpreters::detect(&config.path, config.home.as_deref(), &config.data).await;
         let drains = Drains::default();
         let shared = Shared::new(Parts {
@@ -99,7 +99,7 @@ impl Node {
             interpreters: found,
             build_settings: config.build_settings,
             data: config.data.clone(),
-            absent_grace: config.absent_grace,
+            orphan_grace: config.orphan_grace,
             drains: drains.clone(),
         })?;
         kubelet::register(&shared).await?;

@@ -12,7 +12,7 @@ mod init;
 mod log;
 pub mod protocol;
 pub(crate) mod records;
-mod root;
+pub(crate) mod root;
 pub(crate) mod sys;
 
 use std::collections::BTreeMap;
@@ -48,11 +48,11 @@ const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a supervisor stays with nothing running and no dodai.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Runs as the supervisor of the Pod whose folder is the only argument, and leaves the process when that is over.
-/// Must be called before anything starts a thread.
+/// Runs as the supervisor of the Pod whose folder is the last of the process's arguments, and leaves the process when
+/// that is over. Must be called before anything starts a thread.
 pub fn supervisor_main(args: Vec<OsString>) -> ! {
     let code = match args.as_slice() {
-        [pod_dir] => match Supervisor::open(Path::new(pod_dir)).and_then(Supervisor::run) {
+        [_, .., pod_dir] => match Supervisor::open(Path::new(pod_dir)).and_then(Supervisor::run) {
             Ok(()) => 0,
             Err(error) => {
                 let _ = writeln!(io::stderr(), "pod supervisor: {error}");

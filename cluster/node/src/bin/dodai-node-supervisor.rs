@@ -2,5 +2,5 @@
 //! itself instead; both only call `supervisor_main`.
 
 fn main() {
-    dodai_node::supervisor_main(std::env::args_os().skip(1).collect())
+    dodai_node::supervisor_main(std::env::args_os().collect())
 }

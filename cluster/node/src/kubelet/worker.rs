@@ -117,7 +117,7 @@ async fn open(shared: &Shared, pod: &Pod) -> Result<Arc<dyn PodHandle>> {
         uid: uid(pod),
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
-        absent_grace_ms: shared.absent_grace.map(|grace| grace.as_millis() as u64),
+        absent_grace_ms: shared.orphan_grace.map(|grace| grace.as_millis() as u64),
         termination_grace_ms: grace_s.unwrap_or(GRACE_DEFAULT_S).max(0) as u64 * 1000,
         run_to_completion: runs_to_completion(pod),
         port: Some(port),

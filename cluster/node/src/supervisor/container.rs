@@ -293,13 +293,9 @@ fn fork_init(
     let (stderr_read, stderr) = pipe()?;
     let stdin = File::open("/dev/null").map_err(|error| format!("cannot open `/dev/null`: {error}"))?.into();
     let user_namespace = !sys::has_sys_admin();
-    let mut namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    if user_namespace {
-        namespaces |= libc::CLONE_NEWUSER;
-    }
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     // Safety: the supervisor has one thread, and the child never returns from `run`.
-    let child = unsafe { sys::fork_into(namespaces) };
+    let child = unsafe { sys::fork_into(sys::container_namespaces(user_namespace)) };
     let init_pid = match child {
         Err(error) => return Err(explain_namespaces(&error)),
         Ok(Some(pid)) => pid,

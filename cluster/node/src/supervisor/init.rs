@@ -75,7 +75,7 @@ fn run_container(init: &Init<'_>) -> Result<InitReport, Failure> {
         init.stderr.as_raw_fd(),
     ]);
     if init.user_namespace {
-        map_own_user(init.uid, init.gid)?;
+        root::map_own_user(init.uid, init.gid)?;
     }
     sys::die_with_parent().map_err(|error| format!("cannot bind its life to the supervisor: {error}"))?;
     // Own signals first: what arrives while the root is assembled waits.
@@ -101,16 +101,6 @@ fn close_stdio(init: &Init<'_>) {
             let _ = sys::dup_to(null.as_raw_fd(), fd.as_raw_fd());
         }
     }
-}
-
-fn map_own_user(uid: u32, gid: u32) -> Result<(), Failure> {
-    let write = |name: &str, text: String| {
-        std::fs::write(format!("/proc/self/{name}"), text)
-            .map_err(|error| format!("cannot write `{name}` of the user namespace: {error}"))
-    };
-    write("setgroups", "deny".to_string())?;
-    write("uid_map", format!("{uid} {uid} 1\n"))?;
-    write("gid_map", format!("{gid} {gid} 1\n"))
 }
 
 fn block_signals() -> Result<SignalFd, Failure> {

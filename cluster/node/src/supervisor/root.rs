@@ -86,6 +86,26 @@ pub(crate) struct RootSpec<'a> {
     pub(crate) privileged: bool,
 }
 
+/// Makes this user known in a user namespace of its own, as itself.
+pub(crate) fn map_own_user(uid: u32, gid: u32) -> Result<(), Failure> {
+    let write = |name: &str, text: String| {
+        std::fs::write(format!("/proc/self/{name}"), text)
+            .map_err(|error| format!("cannot write `{name}` of the user namespace: {error}"))
+    };
+    write("setgroups", "deny".to_string())?;
+    write("uid_map", format!("{uid} {uid} 1\n"))?;
+    write("gid_map", format!("{gid} {gid} 1\n"))
+}
+
+/// Does all of it over `over` and nothing after: for finding out whether it can be done here. `user` is given if there
+/// is a new user namespace.
+pub(crate) fn try_to_enter(over: &Path, user: Option<(u32, u32)>) -> Result<(), Failure> {
+    if let Some((uid, gid)) = user {
+        map_own_user(uid, gid)?;
+    }
+    assemble_and_enter(&RootSpec { over, mounts: &[], host_name: "doctor", privileged: user.is_none() })
+}
+
 /// Builds the root and makes it `/` of this mount namespace.
 pub(crate) fn assemble_and_enter(spec: &RootSpec<'_>) -> Result<(), Failure> {
     // Safety: this process has one thread.

@@ -19,6 +19,12 @@ pub(crate) unsafe fn fork_into(namespaces: libc::c_int) -> io::Result<Option<lib
     }
 }
 
+/// The namespaces of a container.
+pub(crate) fn container_namespaces(user_namespace: bool) -> libc::c_int {
+    let own = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    if user_namespace { own | libc::CLONE_NEWUSER } else { own }
+}
+
 /// Sets and clears attributes of the mount at `path`, and of all mounts below it if `recursive`.
 pub(crate) fn mount_setattr(path: &CString, set: u64, clear: u64, recursive: bool) -> io::Result<()> {
     let attributes = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
