@@ -4,5 +4,11 @@
 
 #[path = "it/common.rs"]
 mod common;
+#[path = "it/forwarder.rs"]
+mod forwarder;
+#[path = "it/images.rs"]
+mod images;
+#[path = "it/kubelet.rs"]
+mod kubelet;
 #[path = "it/supervisor.rs"]
 mod supervisor;

@@ -44,7 +44,7 @@ struct Worker {
     failures: BTreeMap<String, u32>,
     back_off: BTreeMap<String, BackOff>,
     health: BTreeMap<String, Health>,
-    probes: BTreeMap<String, (u32, AbortHandle)>,
+    probes: BTreeMap<String, (u32, Prober)>,
     findings: (probes::Findings, mpsc::Receiver<(String, Health)>),
     killed: BTreeMap<String, u32>,
     started_at: Timestamp,
@@ -57,6 +57,15 @@ struct Worker {
     files_at: Instant,
     status_at: Option<Instant>,
     events: Events,
+}
+
+/// The task that probes one run of a container; it ends with this.
+struct Prober(AbortHandle);
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Works on a Pod until it is gone, or dodai ends.
@@ -450,8 +459,7 @@ impl Worker {
             if running == probed {
                 continue;
             }
-            if let Some((_, task)) = self.probes.remove(&container.name) {
-                task.abort();
+            if self.probes.remove(&container.name).is_some() {
                 self.health.remove(&container.name);
             }
             if let Some(attempt) = running {
@@ -463,7 +471,7 @@ impl Worker {
                     port,
                 };
                 let task = tokio::spawn(probes::run(target, self.findings.0.clone()));
-                self.probes.insert(container.name.clone(), (attempt, task.abort_handle()));
+                self.probes.insert(container.name.clone(), (attempt, Prober(task.abort_handle())));
             }
         }
     }
@@ -550,9 +558,7 @@ impl Worker {
     }
 
     fn stop_probes(&mut self) {
-        for (_, (_, task)) in std::mem::take(&mut self.probes) {
-            task.abort();
-        }
+        self.probes.clear();
     }
 
     /// dodai ends: so does this Pod, by its grace.
