@@ -71,7 +71,8 @@ fn try_container() -> std::result::Result<(), String> {
     let child = match unsafe { fork() }.map_err(|error| format!("cannot fork: {error}"))? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let told = std::panic::catch_unwind(in_namespaces).unwrap_or_else(|_| Err("it panicked".to_string()));
+            let told =
+                std::panic::catch_unwind(in_namespaces).unwrap_or_else(|_| Err("it panicked".to_string()));
             if let Err(problem) = told {
                 let _ = File::from(write).write_all(problem.as_bytes());
             }

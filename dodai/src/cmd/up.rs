@@ -49,7 +49,7 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
         shown(&data.path)
     ));
     steps.line("");
-    machine::require(&data.path).await?;
+    machine::require()?;
     let platform =
         Platform::start(&data, &Options { listen: args.listen, orphan_grace: Some(grace) }).await?;
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));

@@ -223,7 +223,10 @@ fn select(
             Some(value) => entries.push(entry(item.path.clone(), item.mode.unwrap_or(mode), value)),
             None if optional => {}
             None => {
-                return Err(refuse(format!("volume `{volume}` names key `{}`, which is not there", item.key)));
+                return Err(refuse(format!(
+                    "volume `{volume}` names key `{}`, which is not there",
+                    item.key
+                )));
             }
         }
     }
