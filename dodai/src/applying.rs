@@ -174,7 +174,10 @@ async fn apply_one(request: &Request<'_>, manifest: &Manifest) -> Result<(Entry,
         field_manager: Some(MANAGER.to_owned()),
         field_validation: Some(ValidationDirective::Strict),
     };
-    let object = api.patch(manifest.name(), &params, &Patch::Apply(&value)).await.map_err(|error| refused(manifest, &error))?;
+    let object = api
+        .patch(manifest.name(), &params, &Patch::Apply(&value))
+        .await
+        .map_err(|error| refused(manifest, &error))?;
     let changed = before.is_none_or(|before| before.resource_version() != object.resource_version());
     let entry = Entry {
         api_version: manifest.api_version().to_owned(),
@@ -206,7 +209,9 @@ fn refused(manifest: &Manifest, error: &kube::Error) -> Failure {
     let mut messages: Vec<String> = causes
         .iter()
         .filter(|cause| !cause.field.is_empty())
-        .map(|cause| manifest.place.error(&cause.field, &format!("{} ({})", cause.message, cause.field), None))
+        .map(|cause| {
+            manifest.place.error(&cause.field, &format!("{} ({})", cause.message, cause.field), None)
+        })
         .collect();
     for (kind, path) in strict_errors(&status.message) {
         messages.push(manifest.place.error(&path, &format!("{kind} `{path}`"), None));
@@ -236,16 +241,21 @@ fn strict_errors(message: &str) -> Vec<(&'static str, String)> {
 /// Compares with what was applied from this folder before: tells what is gone, deletes it if asked, keeps the new list.
 async fn settle_gone(request: &Request<'_>, now: BTreeSet<Entry>) -> Result<Vec<String>> {
     let origin = std::fs::canonicalize(request.origin).context("cannot read the folder")?;
-    let name = format!("dodai-applied-{}", &hex::encode(Sha256::digest(origin.as_os_str().as_encoded_bytes()))[..16]);
+    let name = format!(
+        "dodai-applied-{}",
+        &hex::encode(Sha256::digest(origin.as_os_str().as_encoded_bytes()))[..16]
+    );
     let api: Api<ConfigMap> = Api::namespaced(request.client.clone(), INVENTORY_NAMESPACE);
     let before = api.get_opt(&name).await.context("cannot read the list of applied objects")?;
-    let listed = before.as_ref().and_then(|map| map.data.as_ref()?.get("objects").cloned()).unwrap_or_default();
+    let listed =
+        before.as_ref().and_then(|map| map.data.as_ref()?.get("objects").cloned()).unwrap_or_default();
     let old: BTreeSet<Entry> = serde_json::from_str(&listed).unwrap_or_default();
     let mut keep = now.clone();
     let mut told = Vec::new();
     for entry in old.difference(&now) {
         let shown = format!("{} `{}`", entry.kind, entry.name);
-        let holds_data = matches!(entry.kind.as_str(), "PersistentVolumeClaim" | "PersistentVolume" | "Namespace");
+        let holds_data =
+            matches!(entry.kind.as_str(), "PersistentVolumeClaim" | "PersistentVolume" | "Namespace");
         let exists = delete(request, entry, request.prune && !holds_data).await?;
         match (exists, request.prune, holds_data) {
             (false, ..) => {}
@@ -267,7 +277,9 @@ async fn settle_gone(request: &Request<'_>, now: BTreeSet<Entry>) -> Result<Vec<
         "data": {"objects": serde_json::to_string(&keep).context("cannot write the list of applied objects")?},
     });
     let params = PatchParams::apply(MANAGER).force();
-    api.patch(&name, &params, &Patch::Apply(&map)).await.context("cannot write the list of applied objects")?;
+    api.patch(&name, &params, &Patch::Apply(&map))
+        .await
+        .context("cannot write the list of applied objects")?;
     Ok(told)
 }
 

@@ -68,9 +68,11 @@ fn object(
     };
     for (key, value) in map {
         let here = join(path, key);
-        match known.get(key) {
+        if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status") {
             // The server owns the rules of metadata; status is not ours to send.
-            Some(_) if path.is_empty() && matches!(key.as_str(), "metadata" | "status") => {}
+            continue;
+        }
+        match known.get(key) {
             Some(schema) => walk(manifest, schema, value, &here, errors),
             None if here == FILE_ONLY || schema["x-kubernetes-preserve-unknown-fields"] == true => {}
             None => {
@@ -85,7 +87,8 @@ fn object(
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let is_replaced = join(path, required) == "spec.source.digest" && map.contains_key("folder");
         if !map.contains_key(required) && !is_replaced {
-            let message = format!("missing field `{required}` ({})", if path.is_empty() { "the object" } else { path });
+            let message =
+                format!("missing field `{required}` ({})", if path.is_empty() { "the object" } else { path });
             errors.push(manifest.place.error(path, &message, None));
         }
     }

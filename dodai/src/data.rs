@@ -36,8 +36,11 @@ impl DataFolder {
             let mut text = String::new();
             let _ = lock.read_to_string(&mut text);
             let pid = text.lines().next().unwrap_or("?").to_owned();
-            return Err(Failure::failed(format!("the data folder `{}` is in use by another dodai (process {pid})", path.display()))
-                .hint("`dodai apply DIR` changes what runs there, `dodai down` stops it"));
+            return Err(Failure::failed(format!(
+                "the data folder `{}` is in use by another dodai (process {pid})",
+                path.display()
+            ))
+            .hint("`dodai apply DIR` changes what runs there, `dodai down` stops it"));
         }
         lock.set_len(0)
             .and_then(|()| lock.rewind())

@@ -12,9 +12,10 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::applying::AppliedApp;
 use crate::progress::Steps;
+use crate::view;
 
 /// How it ended.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum End {
     /// Every App serves what its spec asks for.
     Ready,
@@ -31,7 +32,13 @@ enum Event {
 
 /// Follows the Apps for at most `timeout`.
 pub(crate) async fn follow(client: &Client, apps: &[AppliedApp], steps: &Steps, timeout: Duration) -> End {
-    let mut follower = Follower { wanted: apps, steps, apps: BTreeMap::new(), releases: BTreeMap::new(), shown: BTreeSet::new() };
+    let mut follower = Follower {
+        wanted: apps,
+        steps,
+        apps: BTreeMap::new(),
+        releases: BTreeMap::new(),
+        shown: BTreeSet::new(),
+    };
     let events = stream::select(
         watcher(Api::<App>::all(client.clone()), watcher::Config::default())
             .default_backoff()
@@ -46,16 +53,51 @@ pub(crate) async fn follow(client: &Client, apps: &[AppliedApp], steps: &Steps, 
     let deadline = tokio::time::sleep(timeout);
     futures::pin_mut!(deadline);
     let end = loop {
-        if let Some(end) = follower.end() {
-            break end;
+        let end = follower.end();
+        match end {
+            Some(End::Ready) if !pods_are_ready(client, apps).await => {}
+            Some(end) => break end,
+            None => {}
         }
+        // Pods are not followed: while only they are missing, they are looked at again soon.
+        let again = async {
+            match end {
+                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(event) = events.next() => follower.see(event),
+            () = again => {}
             () = &mut deadline => break End::TimedOut,
         }
     };
     steps.clear();
     end
+}
+
+/// How soon to look at Pods again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Whether each process of the Apps has as many ready Pods as it should. What an App says of itself may be from before a
+/// restart; what the node says of its Pods is not.
+async fn pods_are_ready(client: &Client, apps: &[AppliedApp]) -> bool {
+    for applied in apps {
+        let Ok(seen) = view::apps(client, Some(&applied.namespace), Some(&applied.name)).await else {
+            return false;
+        };
+        let ready = seen.iter().all(|app| {
+            app.processes.iter().all(|process| {
+                let pods =
+                    app.pods.iter().filter(|pod| pod.process.as_ref() == Some(&process.name) && pod.ready);
+                i32::try_from(pods.count()).unwrap_or(i32::MAX) >= process.wanted
+            })
+        });
+        if !ready {
+            return false;
+        }
+    }
+    true
 }
 
 struct Follower<'a> {
@@ -108,19 +150,27 @@ impl Follower<'_> {
             (ReleasePhase::RollingOut, "serving", ReleasePhase::Active),
         ];
         for (from, word, to) in steps {
-            let (Some(began), Some(ended)) = (time(&status.entered, from), time(&status.entered, to)) else { continue };
+            let (Some(began), Some(ended)) = (time(&status.entered, from), time(&status.entered, to)) else {
+                continue;
+            };
             let id = (release.uid().unwrap_or_default(), from, attempt);
             if !is_recent(ended) || !self.shown.insert(id) {
                 continue;
             }
             let detail = match from {
-                ReleasePhase::Building => command(release.spec.source.as_ref().and_then(|source| Some(&source.build.as_ref()?.command))),
-                ReleasePhase::Migrating => match status.migration.as_ref().map(|migration| migration.outcome.as_str()) {
-                    None => continue,
-                    Some("Skipped") => "already done by an earlier release".to_owned(),
-                    Some(_) => command(release.spec.release.as_ref().map(|step| &step.command)),
-                },
-                _ => condition::find(&status.conditions, "Ready").map(|ready| ready.message.clone()).unwrap_or_default(),
+                ReleasePhase::Building => command(
+                    release.spec.source.as_ref().and_then(|source| Some(&source.build.as_ref()?.command)),
+                ),
+                ReleasePhase::Migrating => {
+                    match status.migration.as_ref().map(|migration| migration.outcome.as_str()) {
+                        None => continue,
+                        Some("Skipped") => "already done by an earlier release".to_owned(),
+                        Some(_) => command(release.spec.release.as_ref().map(|step| &step.command)),
+                    }
+                }
+                _ => condition::find(&status.conditions, "Ready")
+                    .map(|ready| ready.message.clone())
+                    .unwrap_or_default(),
             };
             let took = Duration::try_from(ended.duration_since(began)).ok();
             self.steps.done(app, &format!("{number} {word:<9} {detail}"), took);
@@ -154,7 +204,8 @@ impl Follower<'_> {
                     self.steps.failed(&wanted.name, &message, &[]);
                     failed = true;
                 }
-                AppPhase::Running if condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.is_true()) => {}
+                AppPhase::Running
+                    if condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.is_true()) => {}
                 _ => return None,
             }
         }

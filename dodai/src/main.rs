@@ -10,6 +10,7 @@ mod data;
 mod engines;
 mod failure;
 mod follow;
+mod machine;
 mod manifests;
 mod pack;
 mod platform;
@@ -68,7 +69,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Verb::Run(args) => cmd::run::run(global, args).await,
         Verb::Retry(args) => cmd::retry::run(global, args).await.map(done),
         Verb::Kubeconfig => cmd::kubeconfig::run(global).map(done),
-        Verb::Doctor(args) => cmd::doctor::run(args).map(done),
+        Verb::Doctor(args) => cmd::doctor::run(args).await.map(done),
         Verb::Apiserver(args) => cmd::apiserver::run(global, args).await.map(done),
     }
 }

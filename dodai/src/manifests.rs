@@ -38,7 +38,14 @@ impl Place {
     }
 
     fn at(&self, position: Position, length: usize, message: &str, hint: Option<&str>) -> String {
-        dodai_yaml::render_snippet(&self.file.display().to_string(), &self.text, position, length, message, hint)
+        dodai_yaml::render_snippet(
+            &self.file.display().to_string(),
+            &self.text,
+            position,
+            length,
+            message,
+            hint,
+        )
     }
 }
 
@@ -111,8 +118,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         let file = entry.context(format!("cannot read `{}`", path.display()))?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if matches!(name.as_str(), "kustomization.yaml" | "kustomization.yml" | "Kustomization") {
-            return Err(Failure::invalid(format!("`{}`: kustomizations are not rendered yet", file.display()))
-                .hint("render it with `kubectl kustomize`, and give the result's folder"));
+            return Err(Failure::invalid(format!(
+                "`{}`: kustomizations are not rendered yet",
+                file.display()
+            ))
+            .hint("render it with `kubectl kustomize`, and give the result's folder"));
         }
         let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         if is_yaml && !name.starts_with('.') && name != "dodai.yaml" && file.is_file() {
@@ -153,7 +163,11 @@ fn object(value: Value, place: Place) -> std::result::Result<Option<Manifest>, S
         }
     }
     if value["kind"] == "List" {
-        return Err(place.error("kind", "lists are not read from files", Some("separate the objects by `---`")));
+        return Err(place.error(
+            "kind",
+            "lists are not read from files",
+            Some("separate the objects by `---`"),
+        ));
     }
     match value["metadata"]["name"].as_str() {
         Some(name) if !name.is_empty() => Ok(Some(Manifest { value, place })),
@@ -166,7 +180,8 @@ fn refuse_duplicates(objects: &[Manifest]) -> Result<()> {
     for object in objects {
         let id = (object.api_version(), object.kind(), object.namespace(), object.name());
         if let Some(first) = seen.insert(id, object) {
-            let message = format!("{} `{}` is in {} too", object.kind(), object.name(), first.place.file.display());
+            let message =
+                format!("{} `{}` is in {} too", object.kind(), object.name(), first.place.file.display());
             return Err(Failure::invalid(object.place.error("metadata.name", &message, None)));
         }
     }

@@ -5,7 +5,7 @@
 //! source). Symlinks are kept as they are; they are resolved inside the Pod, where they cannot lead out.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,8 @@ fn rand() -> u32 {
 /// Paths relative to the folder, in byte order.
 fn list(folder: &Path, without: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let without: Vec<PathBuf> = without.iter().filter_map(|file| fs::canonicalize(file).ok()).collect();
-    let root = fs::canonicalize(folder).context(format!("cannot read the source folder `{}`", folder.display()))?;
+    let root =
+        fs::canonicalize(folder).context(format!("cannot read the source folder `{}`", folder.display()))?;
     if !root.is_dir() {
         return Err(Failure::invalid(format!("the source folder `{}` is a file", folder.display())));
     }
@@ -91,7 +92,9 @@ fn write(folder: &Path, paths: &[PathBuf], temporary: &Path) -> Result<String> {
     let hashing = tar.into_inner().context("cannot pack the sources")?;
     let bytes = hashing.bytes;
     let mut out = hashing.out;
-    out.flush().and_then(|()| out.get_ref().sync_all()).context(format!("cannot write `{}`", temporary.display()))?;
+    out.flush()
+        .and_then(|()| out.get_ref().sync_all())
+        .context(format!("cannot write `{}`", temporary.display()))?;
     if bytes > SOURCE_BYTES_MAX {
         return Err(too_large(folder));
     }
@@ -145,7 +148,7 @@ impl io::Read for Exact {
             return Ok(0);
         }
         let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let read = self.file.read(&mut buffer[..most])?;
+        let read = io::Read::read(&mut self.file, &mut buffer[..most])?;
         if read == 0 {
             return Err(io::Error::other("the file became shorter while it was packed"));
         }
@@ -195,7 +198,10 @@ mod tests {
             })
             .collect();
         assert_eq!(digests[0], digests[1]);
-        assert_eq!(hex::encode(Sha256::digest(fs::read(base.join(format!("store/{}.tar", digests[0]))).unwrap())), digests[0]);
+        assert_eq!(
+            hex::encode(Sha256::digest(fs::read(base.join(format!("store/{}.tar", digests[0]))).unwrap())),
+            digests[0]
+        );
         fs::write(base.join("one/sub/a.py"), "print(2)").unwrap();
         let changed = pack(&base.join("one"), &[base.join("one/app.yaml")], &base.join("store")).unwrap();
         assert_ne!(changed, digests[0]);

@@ -5,13 +5,18 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use dodai_api::Release;
 use dodai_apiserver::{ApiServer, Config, Pki, Serving, Storage, User};
 use dodai_kit::controller::Context as Controllers;
 use dodai_kit::{Clock, Engine};
+use dodai_node::PinnedImages;
+use dodai_node::images::ImageRef;
 use dodai_node::{Node, NodeConfig};
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -55,10 +60,15 @@ impl Platform {
         let (stop, stopped) = watch::channel(false);
         let mut config = NodeConfig::new(data.path.clone());
         config.orphan_grace = options.orphan_grace;
-        let controllers = Controllers::new(server.client(User::admin("dodai").with_agent("dodai-engines")), Clock::system());
-        let node = Node::start(config, server.client(User::admin("system:node:dodai").with_agent("dodai-node")))
-            .await
-            .context("cannot start the node")?;
+        config.pinned = pinned(client.clone());
+        let controllers = Controllers::new(
+            server.client(User::admin("dodai").with_agent("dodai-engines")),
+            Clock::system(),
+        );
+        let node =
+            Node::start(config, server.client(User::admin("system:node:dodai").with_agent("dodai-node")))
+                .await
+                .context("cannot start the node")?;
         server.set_kubelet(node.kubelet_service());
 
         let mut running = JoinSet::new();
@@ -74,9 +84,20 @@ impl Platform {
         self.stop.send_replace(true);
         while self.controllers.join_next().await.is_some() {}
         self.node.shutdown().await;
-        self.serving.shutdown().await;
+        self.serving.stop().await;
         self.server.shutdown().await.context("cannot close the store")
     }
+}
+
+/// The images that kept Releases name; without an answer nothing is collected.
+fn pinned(client: Client) -> PinnedImages {
+    Arc::new(move || {
+        let releases: Api<Release> = Api::all(client.clone());
+        Box::pin(async move {
+            let releases = releases.list(&ListParams::default()).await.ok()?;
+            Some(releases.iter().filter_map(|release| ImageRef::parse(&release.spec.image).ok()).collect())
+        })
+    })
 }
 
 async fn open(data: &Path) -> Result<ApiServer> {
@@ -86,22 +107,25 @@ async fn open(data: &Path) -> Result<ApiServer> {
 
 /// The CRDs of our own kinds, as this version has them.
 async fn install_crds(client: &Client) -> Result<()> {
-    let api = Api::all(client.clone());
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply("dodai").force();
     for crd in dodai_api::crds::all() {
         let name = crd.name_any();
-        api.patch(&name, &params, &Patch::Apply(&crd)).await.context(format!("cannot install the CRD `{name}`"))?;
+        api.patch(&name, &params, &Patch::Apply(&crd))
+            .await
+            .context(format!("cannot install the CRD `{name}`"))?;
     }
     Ok(())
 }
 
 /// HTTPS on loopback, and the kubeconfig for it.
 async fn serve(server: &ApiServer, data: &DataFolder, listen: SocketAddr) -> Result<Serving> {
-    let pki = Pki::open(&data.path.join("pki")).map_err(|error| Failure::from_error("cannot make the certificates", &error))?;
+    let pki = Pki::open(&data.path.join("pki"))
+        .map_err(|error| Failure::from_error("cannot make the certificates", &error))?;
     let listener = listener(data, listen).await?;
     let address = listener.local_addr().context("cannot listen")?;
     data.keep(PORT_FILE, &address.port().to_string())?;
-    pki.write_kubeconfig(&data.path.join("kubeconfig"), address)
+    pki.write_kubeconfig(&data.path.join("kubeconfig"), &format!("https://{address}"))
         .map_err(|error| Failure::from_error("cannot write the kubeconfig", &error))?;
     server.serve(listener, &pki).await.map_err(|error| Failure::from_error("cannot serve the API", &error))
 }
@@ -119,7 +143,8 @@ async fn listener(data: &DataFolder, listen: SocketAddr) -> Result<TcpListener> 
         return Ok(listener);
     }
     TcpListener::bind(listen).await.map_err(|error| {
-        Failure::from_error(format!("cannot listen on `{listen}`"), &error).hint("`--listen 127.0.0.1:0` takes a free port")
+        Failure::from_error(format!("cannot listen on `{listen}`"), &error)
+            .hint("`--listen 127.0.0.1:0` takes a free port")
     })
 }
 
@@ -134,7 +159,13 @@ fn start(engine: Engine, context: &Controllers, stop: &watch::Receiver<bool>, ru
                 if *stop.borrow() {
                     return;
                 }
-                tracing::error!(engine, controller = name, ?ended, ?wait, "a controller ended and is started again");
+                tracing::error!(
+                    engine,
+                    controller = name,
+                    ?ended,
+                    ?wait,
+                    "a controller ended and is started again"
+                );
                 tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => return,
                     () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_WAIT.1),

@@ -20,7 +20,8 @@ impl Steps {
     pub(crate) fn new(quiet: bool) -> Steps {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant");
+            let style =
+                ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant");
             bar.set_style(style.tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ "));
             bar
         });

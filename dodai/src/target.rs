@@ -55,7 +55,11 @@ pub(crate) fn data(global: &Global, near: Option<&Path>) -> Result<Option<PathBu
         let near = std::path::absolute(near).context(format!("cannot read `{}`", near.display()))?;
         starts.insert(0, near);
     }
-    Ok(starts.iter().flat_map(|start| start.ancestors()).map(|folder| folder.join(DATA_FOLDER)).find(|data| is_running(data)))
+    Ok(starts
+        .iter()
+        .flat_map(|start| start.ancestors())
+        .map(|folder| folder.join(DATA_FOLDER))
+        .find(|data| is_running(data)))
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client> {

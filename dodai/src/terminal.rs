@@ -19,8 +19,11 @@ const BUFFER_BYTES: usize = 8192;
 pub(crate) async fn exec(api: &Api<Pod>, pod: &str, command: &[String]) -> Result<u8> {
     let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let params = AttachParams { stdin: true, stdout: true, stderr: !tty, tty, ..AttachParams::default() };
-    let trouble = |error: &dyn std::fmt::Display| Failure::new(OWN_TROUBLE, format!("cannot run a command in pod `{pod}`: {error}"));
-    let mut process = api.exec(pod, command, &params).await.map_err(|error| trouble(&dodai_kit::chain(&error)))?;
+    let trouble = |error: &dyn std::fmt::Display| {
+        Failure::new(OWN_TROUBLE, format!("cannot run a command in pod `{pod}`: {error}"))
+    };
+    let mut process =
+        api.exec(pod, command, &params).await.map_err(|error| trouble(&dodai_kit::chain(&error)))?;
     let raw = tty.then(Raw::enter).transpose().context("cannot use the terminal")?;
     let resizing = process.terminal_size().map(|sizes| tokio::spawn(resize(sizes)));
     let input = process.stdin().map(|stdin| tokio::spawn(send_input(stdin)));
@@ -43,7 +46,10 @@ pub(crate) async fn exec(api: &Api<Pod>, pod: &str, command: &[String]) -> Resul
         return Ok(0);
     }
     let causes = status.details.as_ref().and_then(|details| details.causes.as_deref()).unwrap_or_default();
-    let code = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode")).and_then(|cause| cause.message.as_deref()?.parse::<i32>().ok());
+    let code = causes
+        .iter()
+        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))
+        .and_then(|cause| cause.message.as_deref()?.parse::<i32>().ok());
     match code {
         Some(code) => Ok(u8::try_from(code).unwrap_or(1)),
         None => Err(trouble(&status.message.unwrap_or_default())),

@@ -35,7 +35,9 @@ pub(crate) fn age(duration: Duration) -> String {
 /// The age of something that happened at this RFC 3339 time.
 pub(crate) fn age_since(time: &str) -> String {
     match time.parse::<jiff::Timestamp>() {
-        Ok(time) => age(Duration::from_secs((jiff::Timestamp::now().as_second() - time.as_second()).max(0) as u64)),
+        Ok(time) => {
+            age(Duration::from_secs((jiff::Timestamp::now().as_second() - time.as_second()).max(0) as u64))
+        }
         Err(_) => "?".to_owned(),
     }
 }
@@ -60,10 +62,21 @@ mod tests {
         for (ms, want) in cases {
             assert_eq!(took(Duration::from_millis(ms)), want);
         }
-        let ages = [(8, "8s"), (119, "119s"), (125, "2m5s"), (700, "11m"), (11_000, "3h3m"), (90_000, "25h"), (180_000, "2d2h")];
+        let ages = [
+            (8, "8s"),
+            (119, "119s"),
+            (125, "2m5s"),
+            (700, "11m"),
+            (11_000, "3h3m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+        ];
         for (seconds, want) in ages {
             assert_eq!(age(Duration::from_secs(seconds)), want);
         }
-        assert_eq!((size(12), size(4096), size(25_769_803_776)), ("12 B".into(), "4 KiB".into(), "24.0 GiB".into()));
+        assert_eq!(
+            (size(12), size(4096), size(25_769_803_776)),
+            ("12 B".into(), "4 KiB".into(), "24.0 GiB".into())
+        );
     }
 }

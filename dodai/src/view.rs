@@ -75,7 +75,11 @@ pub(crate) struct PodView {
 }
 
 /// All Apps of a namespace, or of all namespaces for `None`.
-pub(crate) async fn apps(client: &Client, namespace: Option<&str>, name: Option<&str>) -> Result<Vec<AppView>> {
+pub(crate) async fn apps(
+    client: &Client,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<Vec<AppView>> {
     let scope = Scope { client, namespace };
     let apps: Vec<App> = scope.list("apps").await?;
     let releases: Vec<Release> = scope.list("releases").await?;
@@ -118,13 +122,15 @@ pub(crate) fn app_view(app: &App, releases: &[Release], deployments: &[Deploymen
         })?;
         Some(release_view(found))
     };
-    let processes = deployments.iter().filter(|deployment| of_app(deployment.labels(), deployment.namespace()));
+    let processes =
+        deployments.iter().filter(|deployment| of_app(deployment.labels(), deployment.namespace()));
     let mut pods: Vec<PodView> =
         pods.iter().filter(|pod| of_app(pod.labels(), pod.namespace())).map(pod_view).collect();
     pods.sort_by(|a, b| (&a.role, &a.created, &a.name).cmp(&(&b.role, &b.created, &b.name)));
     AppView {
         phase: status.phase,
-        ready: ready.is_some_and(|ready| ready.is_true()) && status.observed_generation == app.metadata.generation,
+        ready: ready.is_some_and(|ready| ready.is_true())
+            && status.observed_generation == app.metadata.generation,
         reason: ready.map(|ready| ready.reason.clone()).unwrap_or_default(),
         message: ready.map(|ready| ready.message.clone()).unwrap_or_default(),
         since: ready.and_then(|ready| ready.last_transition_time.clone()),
@@ -172,13 +178,17 @@ fn pod_view(pod: &Pod) -> PodView {
         Some(_) => "Terminating".to_owned(),
         None => status.phase.clone().unwrap_or_else(|| "Pending".to_owned()),
     };
-    let unscheduled = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "PodScheduled" && condition.status == "False"
-    });
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
     let waiting = containers
         .iter()
         .find_map(waiting_text)
-        .or_else(|| condition.filter(|_| !ready && phase == "Running").and_then(|condition| condition.message.clone()))
+        .or_else(|| {
+            condition.filter(|_| !ready && phase == "Running").and_then(|condition| condition.message.clone())
+        })
         .or_else(|| unscheduled.and_then(|condition| condition.message.clone()))
         .or_else(|| status.message.clone());
     PodView {
@@ -200,7 +210,11 @@ fn waiting_text(container: &ContainerStatus) -> Option<String> {
         let message = waiting.message.clone().unwrap_or_default();
         let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
         let last = last.map(|last| format!(" (last exit code {})", last.exit_code)).unwrap_or_default();
-        return Some(if message.is_empty() { format!("{reason}{last}") } else { format!("{reason}: {message}{last}") });
+        return Some(if message.is_empty() {
+            format!("{reason}{last}")
+        } else {
+            format!("{reason}: {message}{last}")
+        });
     }
     let ended = state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
     Some(format!("{}, exit code {}", ended.reason.as_deref().unwrap_or("Error"), ended.exit_code))

@@ -11,6 +11,8 @@ use http_body_util::BodyExt;
 
 use crate::error::Error;
 use crate::handle::handle;
+use crate::https::Serving;
+use crate::pki::Pki;
 use crate::reply::{Body, BoxError};
 use crate::server::{Config, KubeletService, Server};
 use crate::user::User;
@@ -41,6 +43,14 @@ impl ApiServer {
             None => user.with_agent("dodai"),
         };
         kube::Client::new(self.service(user), "default")
+    }
+
+    /// Serves the API over HTTPS until the returned handle is told to stop.
+    ///
+    /// # Errors
+    /// When the certificates cannot be used.
+    pub async fn serve(&self, listener: tokio::net::TcpListener, pki: &Pki) -> Result<Serving, Error> {
+        crate::https::serve(self.server.clone(), listener, pki).await
     }
 
     /// Names the node that answers for logs, exec, attach and port-forward.

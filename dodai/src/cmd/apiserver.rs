@@ -19,23 +19,31 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
         (Some(_), true) => return Err(Failure::invalid("`--data` and `--in-memory` cannot both be given")),
         (Some(data), false) => Some(data.clone()),
         (None, true) => None,
-        (None, false) => return Err(Failure::invalid("where to keep state: give `--data DIR`, or `--in-memory`")),
+        (None, false) => {
+            return Err(Failure::invalid("where to keep state: give `--data DIR`, or `--in-memory`"));
+        }
     };
     let storage = folder.as_ref().map_or(Storage::Memory, |data| Storage::Disk(data.join("state")));
     let tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
     let config = Config { storage, controllers: args.controllers, tokens, ..Config::default() };
-    let server = ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the API", &error))?;
-    let listener = TcpListener::bind(args.listen).await.context(format!("cannot listen on `{}`", args.listen))?;
+    let server =
+        ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the API", &error))?;
+    let listener =
+        TcpListener::bind(args.listen).await.context(format!("cannot listen on `{}`", args.listen))?;
     let address = listener.local_addr().context("cannot listen")?;
-    let pki = match &folder {
-        Some(data) => Pki::open(&data.join("pki")),
-        None => Pki::generate(),
-    };
+    // Without a data folder the certificates last as long as the process.
+    let scratch = std::env::temp_dir().join(format!("dodai-apiserver-{}", std::process::id()));
+    let pki = Pki::open(&folder.as_deref().unwrap_or(&scratch).join("pki"));
+    let _ = std::fs::remove_dir_all(&scratch);
     let pki = pki.map_err(|error| Failure::from_error("cannot make the certificates", &error))?;
     if let Some(file) = &args.kubeconfig_out {
-        pki.write_kubeconfig(file, address).map_err(|error| Failure::from_error("cannot write the kubeconfig", &error))?;
+        pki.write_kubeconfig(file, &format!("https://{address}"))
+            .map_err(|error| Failure::from_error("cannot write the kubeconfig", &error))?;
     }
-    let serving = server.serve(listener, &pki).await.map_err(|error| Failure::from_error("cannot serve the API", &error))?;
+    let serving = server
+        .serve(listener, &pki)
+        .await
+        .map_err(|error| Failure::from_error("cannot serve the API", &error))?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut running = tokio::task::JoinSet::new();
     if args.controllers {
@@ -48,7 +56,7 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     wait_for_end().await?;
     stop.send_replace(true);
     while running.join_next().await.is_some() {}
-    serving.shutdown().await;
+    serving.stop().await;
     server.shutdown().await.context("cannot close the store")
 }
 
@@ -70,9 +78,12 @@ fn tokens(file: &Path) -> Result<HashMap<String, User>> {
         let fields = fields(line);
         let [token, user, uid, rest @ ..] = fields.as_slice() else {
             let place = format!("{}:{}", file.display(), index + 1);
-            return Err(Failure::invalid(format!("{place}: a line needs a token, a user name and a uid, separated by commas")));
+            return Err(Failure::invalid(format!(
+                "{place}: a line needs a token, a user name and a uid, separated by commas"
+            )));
         };
-        let mut groups: Vec<&str> = rest.first().map(|groups| groups.split(',').map(str::trim).collect()).unwrap_or_default();
+        let mut groups: Vec<&str> =
+            rest.first().map(|groups| groups.split(',').map(str::trim).collect()).unwrap_or_default();
         groups.retain(|group| !group.is_empty());
         groups.push("system:authenticated");
         tokens.insert(token.clone(), User { uid: uid.clone(), ..User::new(user, &groups) });

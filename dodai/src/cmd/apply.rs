@@ -35,7 +35,12 @@ pub(crate) async fn run(global: &Global, args: &Apply) -> Result<()> {
 }
 
 /// What was left out, applied, and is gone.
-pub(crate) fn tell(steps: &Steps, manifests: &manifests::Manifests, applied: &applying::Applied, dry_run: bool) {
+pub(crate) fn tell(
+    steps: &Steps,
+    manifests: &manifests::Manifests,
+    applied: &applying::Applied,
+    dry_run: bool,
+) {
     for file in &manifests.skipped {
         steps.note(&format!("{} holds no Kubernetes object: left out", file.display()));
     }
@@ -69,10 +74,15 @@ pub(crate) async fn finish(
         End::Ready => Ok(()),
         End::Failed => {
             let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-            steps.line(&format!("hint: `dodai why {}` tells more; fix it and apply again, or `dodai retry`", names.join(" ")));
+            steps.line(&format!(
+                "hint: `dodai why {}` tells more; fix it and apply again, or `dodai retry`",
+                names.join(" ")
+            ));
             Err(Failure::silent(FAILED))
         }
-        End::TimedOut => Err(Failure::new(NOT_READY, format!("not ready after {}", crate::units::took(timeout)))
-            .hint("it goes on by itself: `dodai status` shows how far it is")),
+        End::TimedOut => {
+            Err(Failure::new(NOT_READY, format!("not ready after {}", crate::units::took(timeout)))
+                .hint("it goes on by itself: `dodai status` shows how far it is"))
+        }
     }
 }

@@ -44,7 +44,8 @@ pub(crate) async fn run(global: &Global, args: &Down) -> Result<()> {
 }
 
 async fn stop(data: &Path, steps: &Steps) -> Result<()> {
-    let lock = std::fs::read_to_string(data.join("lock")).context("cannot read the lock of the data folder")?;
+    let lock =
+        std::fs::read_to_string(data.join("lock")).context("cannot read the lock of the data folder")?;
     let pid = lock.lines().next().and_then(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 1);
     let Some(pid) = pid else {
         return Err(Failure::failed(format!("the lock of `{}` names no process", data.display())));

@@ -19,11 +19,20 @@ pub(crate) async fn run(global: &Global, args: &Exec) -> Result<ExitCode> {
     let api: Api<Pod> = Api::namespaced(target.client, &global.namespace);
     let of_process = process.map(|process| format!(",{LABEL_PROCESS}={process}")).unwrap_or_default();
     let labels = format!("{LABEL_APP}={name},{LABEL_ROLE}=process{of_process}");
-    let pods = api.list(&ListParams::default().labels(&labels)).await.context("cannot list pods").map_err(trouble)?;
-    let pod = pods.items.iter().filter(|pod| is_running(pod)).max_by_key(|pod| pod.metadata.creation_timestamp.clone());
+    let pods = api
+        .list(&ListParams::default().labels(&labels))
+        .await
+        .context("cannot list pods")
+        .map_err(trouble)?;
+    let pod = pods
+        .items
+        .iter()
+        .filter(|pod| is_running(pod))
+        .max_by_key(|pod| pod.metadata.creation_timestamp.clone());
     let Some(pod) = pod else {
-        return Err(Failure::new(OWN_TROUBLE, format!("no process of `{}` is running", args.thing))
-            .hint(format!("`dodai why {name}` tells why, `dodai run {name} -- ...` starts a Pod of its own")));
+        return Err(Failure::new(OWN_TROUBLE, format!("no process of `{}` is running", args.thing)).hint(
+            format!("`dodai why {name}` tells why, `dodai run {name} -- ...` starts a Pod of its own"),
+        ));
     };
     Ok(ExitCode::from(terminal::exec(&api, &pod.name_any(), &args.command).await?))
 }

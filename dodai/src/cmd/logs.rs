@@ -43,7 +43,11 @@ pub(crate) async fn run(global: &Global, args: &Logs) -> Result<()> {
     };
     let (lines, printed) = mpsc::channel(LINES_MAX);
     let printer = tokio::spawn(print(printed));
-    let result = if args.follow { follow(&target.client, selection, lines).await } else { once(&target.client, &selection, lines).await };
+    let result = if args.follow {
+        follow(&target.client, selection, lines).await
+    } else {
+        once(&target.client, &selection, lines).await
+    };
     let _ = printer.await;
     result
 }
@@ -53,7 +57,8 @@ fn labels(app: &str, process: Option<&str>, release: Option<i64>) -> Result<Stri
     match (process, release) {
         (Some("build" | "release" | "migrate"), release) => {
             let role = if process == Some("build") { "build" } else { "release" };
-            let of_release = release.map(|number| format!(",{LABEL_RELEASE}={app}-v{number}")).unwrap_or_default();
+            let of_release =
+                release.map(|number| format!(",{LABEL_RELEASE}={app}-v{number}")).unwrap_or_default();
             Ok(format!("{of_app},{LABEL_ROLE}={role}{of_release}"))
         }
         (_, Some(_)) => Err(Failure::invalid("`--release` goes with `APP/build` or `APP/release`")),
@@ -65,9 +70,12 @@ fn labels(app: &str, process: Option<&str>, release: Option<i64>) -> Result<Stri
 /// What there is now, one Pod after the other.
 async fn once(client: &Client, selection: &Selection, lines: mpsc::Sender<String>) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &selection.namespace);
-    let mut pods = api.list(&ListParams::default().labels(&selection.labels)).await.context("cannot list pods")?.items;
+    let mut pods =
+        api.list(&ListParams::default().labels(&selection.labels)).await.context("cannot list pods")?.items;
     if pods.is_empty() {
-        return Err(Failure::failed("no Pod has such a log (any more)").hint("`dodai status` shows what there is"));
+        return Err(
+            Failure::failed("no Pod has such a log (any more)").hint("`dodai status` shows what there is")
+        );
     }
     pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone(), pod.name_any()));
     let mut names = Names::default();
@@ -76,7 +84,10 @@ async fn once(client: &Client, selection: &Selection, lines: mpsc::Sender<String
         if let Err(error) = stream(&api, &pod.name_any(), &prefix, &selection.params, &lines).await {
             tracing::debug!(pod = %pod.name_any(), %error, "no log");
             if pods.len() == 1 {
-                return Err(Failure::from_error(format!("cannot read the log of pod `{}`", pod.name_any()), &error));
+                return Err(Failure::from_error(
+                    format!("cannot read the log of pod `{}`", pod.name_any()),
+                    &error,
+                ));
             }
         }
     }
@@ -86,7 +97,9 @@ async fn once(client: &Client, selection: &Selection, lines: mpsc::Sender<String
 /// Every selected Pod from when its container has started, also those that come later. Ends when cancelled.
 pub(crate) async fn follow(client: &Client, selection: Selection, lines: mpsc::Sender<String>) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &selection.namespace);
-    let pods = watcher(api.clone(), watcher::Config::default().labels(&selection.labels)).default_backoff().applied_objects();
+    let pods = watcher(api.clone(), watcher::Config::default().labels(&selection.labels))
+        .default_backoff()
+        .applied_objects();
     futures::pin_mut!(pods);
     let mut names = Names::default();
     // Containers whose log is or was read, by Pod and number of restarts, so that none is read twice.
@@ -96,7 +109,8 @@ pub(crate) async fn follow(client: &Client, selection: Selection, lines: mpsc::S
         let Ok(pod) = pod else { continue };
         let Some(restarts) = started(&pod) else { continue };
         let prefix = names.prefix(&pod);
-        let (api, name, params, lines) = (api.clone(), pod.name_any(), selection.params.clone(), lines.clone());
+        let (api, name, params, lines) =
+            (api.clone(), pod.name_any(), selection.params.clone(), lines.clone());
         if !read.insert((pod.uid().unwrap_or_default(), restarts)) {
             continue;
         }
@@ -117,7 +131,13 @@ fn started(pod: &Pod) -> Option<i32> {
     (state.running.is_some() || state.terminated.is_some()).then_some(status.restart_count)
 }
 
-async fn stream(api: &Api<Pod>, pod: &str, prefix: &str, params: &LogParams, lines: &mpsc::Sender<String>) -> kube::Result<()> {
+async fn stream(
+    api: &Api<Pod>,
+    pod: &str,
+    prefix: &str,
+    params: &LogParams,
+    lines: &mpsc::Sender<String>,
+) -> kube::Result<()> {
     let mut log = api.log_stream(pod, params).await?.lines();
     while let Ok(Some(line)) = log.try_next().await {
         if lines.send(format!("{prefix} | {line}")).await.is_err() {
@@ -147,7 +167,11 @@ struct Names {
 impl Names {
     fn prefix(&mut self, pod: &Pod) -> String {
         let labels = pod.labels();
-        let what = labels.get(LABEL_PROCESS).or_else(|| labels.get(LABEL_ROLE)).cloned().unwrap_or_else(|| pod.name_any());
+        let what = labels
+            .get(LABEL_PROCESS)
+            .or_else(|| labels.get(LABEL_ROLE))
+            .cloned()
+            .unwrap_or_else(|| pod.name_any());
         let uid = pod.uid().unwrap_or_default();
         if let Some(name) = self.given.get(&uid) {
             return name.clone();

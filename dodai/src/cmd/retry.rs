@@ -22,8 +22,13 @@ pub(crate) async fn run(global: &Global, args: &Retry) -> Result<()> {
         return Err(Failure::failed(format!("`{}` has no release yet", args.app)));
     };
     if newest.phase() != ReleasePhase::Failed {
-        return Err(Failure::invalid(format!("release {} of `{}` is {}, not Failed", newest.spec.number, args.app, newest.phase()))
-            .hint("only a failed release is tried again; a change of the App makes a new one"));
+        return Err(Failure::invalid(format!(
+            "release {} of `{}` is {}, not Failed",
+            newest.spec.number,
+            args.app,
+            newest.phase()
+        ))
+        .hint("only a failed release is tried again; a change of the App makes a new one"));
     }
     let attempt = newest.status.as_ref().and_then(|status| status.attempt).unwrap_or(1);
     let api: Api<Release> = Api::namespaced(target.client.clone(), &global.namespace);
@@ -32,7 +37,9 @@ pub(crate) async fn run(global: &Global, args: &Retry) -> Result<()> {
         "resourceVersion": newest.resource_version(),
         "annotations": {ANNOTATION_RETRY: attempt.to_string()},
     }});
-    api.patch(&newest.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.context("cannot ask for another try")?;
+    api.patch(&newest.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .context("cannot ask for another try")?;
     if args.no_wait {
         return Ok(());
     }
@@ -43,7 +50,14 @@ pub(crate) async fn run(global: &Global, args: &Retry) -> Result<()> {
         name: args.app.clone(),
         generation: app.metadata.generation.unwrap_or_default(),
     }];
-    finish(&target.client, &apps, &steps, timeout, follow::follow(&target.client, &apps, &steps, timeout).await).await
+    finish(
+        &target.client,
+        &apps,
+        &steps,
+        timeout,
+        follow::follow(&target.client, &apps, &steps, timeout).await,
+    )
+    .await
 }
 
 /// Until the new attempt has begun, the old failure is still what the status says.
@@ -54,7 +68,9 @@ async fn wait_until_taken_up(api: &Api<Release>, name: &str, before: u32) -> Res
             release.status.as_ref().and_then(|status| status.attempt).unwrap_or(1) > before
         })
     };
-    let waited = tokio::time::timeout(TAKEN_UP_MAX, kube::runtime::wait::await_condition(api.clone(), name, taken_up)).await;
+    let waited =
+        tokio::time::timeout(TAKEN_UP_MAX, kube::runtime::wait::await_condition(api.clone(), name, taken_up))
+            .await;
     match waited {
         Ok(result) => result.map(drop).context("cannot follow the release"),
         Err(_) => Err(Failure::failed("the request for another try was not taken up")

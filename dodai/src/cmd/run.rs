@@ -27,7 +27,11 @@ pub(crate) async fn run(global: &Global, args: &Run) -> Result<ExitCode> {
     let target = target::find(global, None).await.map_err(trouble)?;
     let release = serving(&target.client, &global.namespace, &args.app).await.map_err(trouble)?;
     let api: Api<Pod> = Api::namespaced(target.client, &global.namespace);
-    let pod = api.create(&PostParams::default(), &pod(&release)).await.context("cannot create the Pod").map_err(trouble)?;
+    let pod = api
+        .create(&PostParams::default(), &pod(&release))
+        .await
+        .context("cannot create the Pod")
+        .map_err(trouble)?;
     let name = pod.name_any();
     let work = async {
         wait_until_running(&api, &name).await?;
@@ -51,7 +55,8 @@ async fn serving(client: &Client, namespace: &str, name: &str) -> Result<Release
     let active = releases.iter().rposition(|release| release.phase() == ReleasePhase::Active);
     match active.or(releases.len().checked_sub(1)) {
         Some(index) => Ok(releases.swap_remove(index)),
-        None => Err(Failure::failed(format!("`{name}` has no release yet")).hint(format!("`dodai why {name}` tells why"))),
+        None => Err(Failure::failed(format!("`{name}` has no release yet"))
+            .hint(format!("`dodai why {name}` tells why"))),
     }
 }
 
@@ -91,9 +96,9 @@ async fn wait_until_running(api: &Api<Pod>, name: &str) -> Result<()> {
     };
     let waited = tokio::time::timeout(START_MAX, await_condition(api.clone(), name, started)).await;
     let pod = api.get_opt(name).await.context(format!("cannot read pod `{name}`"))?;
-    let running = pod.as_ref().is_some_and(|pod| {
-        pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-    });
+    let running = pod
+        .as_ref()
+        .is_some_and(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running"));
     if waited.is_ok() && running {
         return Ok(());
     }

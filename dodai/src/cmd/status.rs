@@ -13,7 +13,9 @@ pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
     let namespace = (!args.all_namespaces).then_some(global.namespace.as_str());
     let apps = view::apps(&target.client, namespace, args.app.as_deref()).await?;
     match args.output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&apps).context("cannot print the status")?),
+        Format::Json => {
+            println!("{}", serde_json::to_string_pretty(&apps).context("cannot print the status")?)
+        }
         Format::Table if apps.is_empty() => println!("no App in namespace `{}`", global.namespace),
         Format::Table => print!("{}", tree(&apps)),
     }
@@ -49,7 +51,9 @@ fn tree(apps: &[AppView]) -> String {
 fn state(app: &AppView) -> String {
     match (&app.target, app.phase) {
         (_, Some(dodai_api::AppPhase::Invalid)) => "Invalid".to_owned(),
-        (Some(release), Some(dodai_api::AppPhase::Releasing | dodai_api::AppPhase::Failed)) => release.state.clone(),
+        (Some(release), Some(dodai_api::AppPhase::Releasing | dodai_api::AppPhase::Failed)) => {
+            release.state.clone()
+        }
         (_, Some(phase)) if app.ready || phase != dodai_api::AppPhase::Running => format!("{phase:?}"),
         (_, Some(_)) => "Unavailable".to_owned(),
         (_, None) => "Pending".to_owned(),
@@ -77,7 +81,10 @@ fn below(app: &AppView) -> String {
         text.push_str(&format!("└ release {}    serves\n", current.number));
     }
     for process in &app.processes {
-        text.push_str(&format!("└ {}    {} of {} available\n", process.name, process.available, process.wanted));
+        text.push_str(&format!(
+            "└ {}    {} of {} available\n",
+            process.name, process.available, process.wanted
+        ));
         let pods = app.pods.iter().filter(|pod| pod.process.as_deref() == Some(&process.name));
         text.push_str(&pods.map(|pod| format!("  └ {}\n", pod_line(pod))).collect::<String>());
     }

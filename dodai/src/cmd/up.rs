@@ -20,7 +20,7 @@ use crate::manifests::{self, Manifests};
 use crate::platform::{Options, Platform};
 use crate::progress::Steps;
 use crate::target::{self, DATA_FOLDER};
-use crate::{check, units};
+use crate::{check, machine, units};
 
 /// File in the data folder that a detached child writes when it is up: `ready`, `failed` or `timeout`.
 const OUTCOME_FILE: &str = "up-outcome";
@@ -42,13 +42,16 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     let mut signals = Signals::new()?;
     let data = DataFolder::open(&data)?;
     let steps = Steps::new(global.quiet);
-    steps.line(&format!("dodai {} · {} · data {}", env!("CARGO_PKG_VERSION"), args.dir.display(), shown(&data.path)));
+    steps.line(&format!(
+        "dodai {} · {} · data {}",
+        env!("CARGO_PKG_VERSION"),
+        args.dir.display(),
+        shown(&data.path)
+    ));
     steps.line("");
-    dodai_node::doctor::require().map_err(|error| {
-        let failure = Failure::from_error("cannot run Pods on this machine", &error);
-        failure.hint("`dodai doctor` tells more")
-    })?;
-    let platform = Platform::start(&data, &Options { listen: args.listen, orphan_grace: Some(grace) }).await?;
+    machine::require()?;
+    let platform =
+        Platform::start(&data, &Options { listen: args.listen, orphan_grace: Some(grace) }).await?;
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
 
     let work = serve(global, args, &data, &platform, &manifests, &steps, timeout);
@@ -125,9 +128,11 @@ fn hints(steps: &Steps, args: &Up, data: &DataFolder) {
 /// The logs of all processes of what was applied, from now on.
 async fn stream_logs(global: &Global, platform: &Platform, applied: &Applied) -> Result<()> {
     let (lines, printed) = tokio::sync::mpsc::channel(256);
-    let namespace = applied.apps.first().map_or_else(|| global.namespace.clone(), |app| app.namespace.clone());
+    let namespace =
+        applied.apps.first().map_or_else(|| global.namespace.clone(), |app| app.namespace.clone());
     let params = LogParams { follow: true, since_seconds: Some(1), ..LogParams::default() };
-    let selection = Selection { namespace, labels: format!("{LABEL_ROLE} in (process,release,build)"), params };
+    let selection =
+        Selection { namespace, labels: format!("{LABEL_ROLE} in (process,release,build)"), params };
     let following = logs::follow(&platform.client, selection, lines);
     tokio::join!(following, logs::print(printed)).0?;
     std::future::pending::<()>().await;
@@ -162,7 +167,11 @@ async fn detach(args: &Up, data: &Path) -> Result<()> {
     eprint!("{text}");
     match outcome.as_deref() {
         Ok("ready") => {
-            println!("  dodai runs in the background (process {}) · log {} · dodai down stops it", child.id(), log.display());
+            println!(
+                "  dodai runs in the background (process {}) · log {} · dodai down stops it",
+                child.id(),
+                log.display()
+            );
             Ok(())
         }
         Ok("failed") => Err(Failure::silent(FAILED)),
@@ -196,7 +205,9 @@ fn shown(path: &Path) -> String {
 fn machine() -> String {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     format!("{cpus} cpu · {}", units::size(kib.unwrap_or(0) * 1024))
 }
 

@@ -34,7 +34,9 @@ pub(crate) async fn run(global: &Global, args: &Why) -> Result<()> {
     let mut findings = Vec::new();
     graph.walk(&app.uid().unwrap_or_default(), 0, &mut findings);
     match args.output {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&findings).context("cannot print the findings")?),
+        Format::Json => {
+            println!("{}", serde_json::to_string_pretty(&findings).context("cannot print the findings")?)
+        }
         Format::Table => print(&args.app, &findings),
     }
     if findings.is_empty() { Ok(()) } else { Err(Failure::silent(NOT_READY)) }
@@ -75,12 +77,19 @@ struct Graph {
 
 impl Graph {
     async fn read(client: &Client, namespace: &str) -> Result<Graph> {
-        let discovery = Discovery::new(client.clone()).run().await.context("cannot ask the API what it serves")?;
+        let discovery =
+            Discovery::new(client.clone()).run().await.context("cannot ask the API what it serves")?;
         let mut graph = Graph { objects: BTreeMap::new(), children: BTreeMap::new() };
         for group in discovery.groups() {
             for (resource, capabilities) in group.recommended_resources() {
-                let is_read = capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
-                if !is_read || matches!(resource.kind.as_str(), "Event" | "Secret" | "ConfigMap" | "EndpointSlice" | "Endpoints") {
+                let is_read =
+                    capabilities.scope == Scope::Namespaced && capabilities.supports_operation(verbs::LIST);
+                if !is_read
+                    || matches!(
+                        resource.kind.as_str(),
+                        "Event" | "Secret" | "ConfigMap" | "EndpointSlice" | "Endpoints"
+                    )
+                {
                     continue;
                 }
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -143,7 +152,14 @@ fn trouble(object: &DynamicObject, depth: usize) -> Option<Finding> {
     let (reason, message) = container.clone().or(condition)?;
     let failure = &status["failure"];
     let log = lines(&failure["log"]).or_else(|| container.is_some().then(|| container_log(status)).flatten());
-    Some(Finding { kind: kind(object).to_lowercase(), name: object.name_any(), reason, message, log: log.unwrap_or_default(), depth })
+    Some(Finding {
+        kind: kind(object).to_lowercase(),
+        name: object.name_any(),
+        reason,
+        message,
+        log: log.unwrap_or_default(),
+        depth,
+    })
 }
 
 /// A condition that should be true and is not, or the other way round.
@@ -162,7 +178,9 @@ fn condition_trouble(status: &Value) -> Option<(String, String)> {
 }
 
 fn containers(status: &Value) -> impl Iterator<Item = &Value> {
-    ["initContainerStatuses", "containerStatuses"].into_iter().flat_map(|list| status[list].as_array().into_iter().flatten())
+    ["initContainerStatuses", "containerStatuses"]
+        .into_iter()
+        .flat_map(|list| status[list].as_array().into_iter().flatten())
 }
 
 fn container_trouble(status: &Value) -> Option<(String, String)> {
@@ -170,8 +188,12 @@ fn container_trouble(status: &Value) -> Option<(String, String)> {
         let (waiting, ended) = (&container["state"]["waiting"], &container["state"]["terminated"]);
         let last = &container["lastState"]["terminated"];
         let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
-        if waiting.is_object() && waiting["reason"] != "ContainerCreating" && waiting["reason"] != "PodInitializing" {
-            let code = last["exitCode"].as_i64().map(|code| format!(" (last exit code {code})")).unwrap_or_default();
+        if waiting.is_object()
+            && waiting["reason"] != "ContainerCreating"
+            && waiting["reason"] != "PodInitializing"
+        {
+            let code =
+                last["exitCode"].as_i64().map(|code| format!(" (last exit code {code})")).unwrap_or_default();
             return Some((text(waiting, "reason"), format!("{}{code}", text(waiting, "message"))));
         }
         let code = ended["exitCode"].as_i64().filter(|code| *code != 0)?;
@@ -188,6 +210,7 @@ fn container_log(status: &Value) -> Option<Vec<String>> {
 }
 
 fn lines(log: &Value) -> Option<Vec<String>> {
-    let lines: Vec<String> = log.as_array()?.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect();
+    let lines: Vec<String> =
+        log.as_array()?.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect();
     (!lines.is_empty()).then_some(lines)
 }

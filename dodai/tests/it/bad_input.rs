@@ -27,11 +27,27 @@ fn mistakes_in_files_are_shown_at_their_line_before_anything_starts() {
         (
             "unknown",
             format!("{APP}      replica: 2\n"),
-            &["app.yaml:9:7: error: unknown field `replica` (spec.processes.web)", "9 |       replica: 2", "^^^^^^^ did you mean `replicas`?"],
+            &[
+                "app.yaml:9:7: error: unknown field `replica` (spec.processes.web)",
+                "9 |       replica: 2",
+                "^^^^^^^ did you mean `replicas`?",
+            ],
         ),
-        ("type", format!("{APP}      replicas: two\n"), &["app.yaml:9:", "`spec.processes.web.replicas` must be a whole number, not a string"]),
-        ("folder", APP.replace("folder: .", "folder: nowhere"), &["app.yaml:5:", "the source folder `./nowhere` does not exist"]),
-        ("kind", "apiVersion: dodai.dev/v1alpha1\nmetadata: {name: shop}\n".to_owned(), &["app.yaml:1:1: error: missing field `kind`"]),
+        (
+            "type",
+            format!("{APP}      replicas: two\n"),
+            &["app.yaml:9:", "`spec.processes.web.replicas` must be a whole number, not a string"],
+        ),
+        (
+            "folder",
+            APP.replace("folder: .", "folder: nowhere"),
+            &["app.yaml:5:", "the source folder `./nowhere` does not exist"],
+        ),
+        (
+            "kind",
+            "apiVersion: dodai.dev/v1alpha1\nmetadata: {name: shop}\n".to_owned(),
+            &["app.yaml:1:1: error: missing field `kind`"],
+        ),
     ];
     for (name, manifest, wanted) in cases {
         println!("{name}");
@@ -47,7 +63,7 @@ fn mistakes_in_files_are_shown_at_their_line_before_anything_starts() {
 
 #[test]
 fn what_the_server_refuses_is_shown_at_its_line() {
-    if !have("namespaces", dodai_node::doctor::require().is_ok()) {
+    if !have("namespaces", crate::support::namespaces()) {
         return;
     }
     let project = Project::new();
@@ -63,7 +79,7 @@ fn what_the_server_refuses_is_shown_at_its_line() {
 
 #[test]
 fn a_build_that_fails_is_told_with_its_last_lines() {
-    if !have("namespaces", dodai_node::doctor::require().is_ok()) {
+    if !have("namespaces", crate::support::namespaces()) {
         return;
     }
     let mut project = Project::new();
@@ -71,7 +87,9 @@ fn a_build_that_fails_is_told_with_its_last_lines() {
     project.write("app.yaml", &APP.replace("source: {folder: .}", build));
     project.write("main.py", "");
     project.start(&["--no-logs"]);
-    project.line("the failure", |line| line.contains("release 1 failed: build command") && line.contains("exit code 127"));
+    project.line("the failure", |line| {
+        line.contains("release 1 failed: build command") && line.contains("exit code 127")
+    });
     project.line("its log", |line| line.contains("| ") && line.contains("nosuchprogram: not found"));
     // It stays up, and a mended project is built.
     Mini::default().write(&project);
@@ -81,7 +99,7 @@ fn a_build_that_fails_is_told_with_its_last_lines() {
 
 #[test]
 fn a_data_folder_in_use_is_refused() {
-    if !have("namespaces", dodai_node::doctor::require().is_ok()) {
+    if !have("namespaces", crate::support::namespaces()) {
         return;
     }
     let mut project = Project::new();
@@ -101,7 +119,10 @@ fn a_port_that_is_taken_is_named() {
     let output = project.run(&["up", ".", "--listen", &address]);
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains(&format!("cannot listen on `{address}`")) && printed.contains("in use"), "{printed}");
+    assert!(
+        printed.contains(&format!("cannot listen on `{address}`")) && printed.contains("in use"),
+        "{printed}"
+    );
     let output = project.run(&["up", ".", "--listen", "0.0.0.0:1234"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("is not a loopback address"));
@@ -120,7 +141,10 @@ fn a_machine_without_namespaces_is_told_what_to_do() {
     let output = command.output().unwrap();
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains("error: cannot run Pods on this machine: ") && printed.contains("hint: "), "{printed}");
+    assert!(
+        printed.contains("error: cannot run Pods on this machine: ") && printed.contains("hint: "),
+        "{printed}"
+    );
 }
 
 /// A seccomp filter that answers `unshare` and `clone` with namespace flags with EPERM.
@@ -148,8 +172,9 @@ fn forbid_namespaces() -> std::io::Result<()> {
 #[test]
 fn a_full_disk_is_told_and_loses_nothing() {
     // A file system of a few MiB of its own needs the right to mount.
-    let is_root = std::process::Command::new("id").arg("-u").output().is_ok_and(|id| text(&id.stdout).trim() == "0");
-    if !have("namespaces", dodai_node::doctor::require().is_ok()) || !is_root {
+    let is_root =
+        std::process::Command::new("id").arg("-u").output().is_ok_and(|id| text(&id.stdout).trim() == "0");
+    if !have("namespaces", crate::support::namespaces()) || !is_root {
         println!("skipped: mounting a small file system needs root");
         return;
     }
@@ -163,7 +188,11 @@ fn a_full_disk_is_told_and_loses_nothing() {
         dodai = env!("CARGO_BIN_EXE_dodai"),
     );
     std::fs::create_dir_all(project.data()).unwrap();
-    let output = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(project.path()).output().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .current_dir(project.path())
+        .output()
+        .unwrap();
     let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert!(printed.contains("No space left on device") || printed.contains("no space left"), "{printed}");
     assert!(printed.contains("Running"), "after there is space again it runs:\n{printed}");

@@ -40,8 +40,12 @@ impl Client {
             }
         };
         let close = if self.keep { "" } else { "Connection: close\r\n" };
-        let length = if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{close}{length}{headers}\r\n{body}", self.address);
+        let length =
+            if method == "POST" { format!("Content-Length: {}\r\n", body.len()) } else { String::new() };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{close}{length}{headers}\r\n{body}",
+            self.address
+        );
         connection.get_mut().write_all(request.as_bytes())?;
         let (answer, closes) = read(&mut connection)?;
         if self.keep && !closes {
@@ -58,7 +62,8 @@ fn read(connection: &mut BufReader<TcpStream>) -> io::Result<(Answer, bool)> {
     if connection.read_line(&mut line)? == 0 {
         return Err(broken("closed before the status line"));
     }
-    let code = line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| broken("status line"))?;
+    let code =
+        line.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| broken("status line"))?;
     let (mut length, mut chunked, mut closes) = (None, false, false);
     loop {
         let mut line = String::new();

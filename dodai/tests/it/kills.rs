@@ -5,7 +5,7 @@ use crate::mini::{Mini, assert_one_row_each, rows};
 use crate::support::{Project, eventually, have};
 
 fn ready() -> bool {
-    have("namespaces", dodai_node::doctor::require().is_ok())
+    have("namespaces", crate::support::namespaces())
 }
 
 /// Who answers: host name and start time of the process.
@@ -75,7 +75,9 @@ fn killed_during_a_roll_out_it_goes_on() {
     let url = project.up(&["--no-logs"]);
     Mini { text: "two", start_s: 3.0, ..Mini::default() }.write(&project);
     project.ok(&["apply", ".", "--no-wait"]);
-    eventually("the roll-out has begun", || (project.status()["target"]["state"] == "RollingOut").then_some(()));
+    eventually("the roll-out has begun", || {
+        (project.status()["target"]["state"] == "RollingOut").then_some(())
+    });
     project.kill();
     assert_eq!(project.up(&["--no-logs"]), url);
     assert_eq!(Client::new(&url, false).get("/").unwrap().body, "two");

@@ -22,7 +22,15 @@ pub(crate) struct Mini {
 
 impl Default for Mini {
     fn default() -> Mini {
-        Mini { text: "one", replicas: 2, migrate_s: 0.0, migrate_code: 0, build_s: 0.0, trouble: "", start_s: 0.0 }
+        Mini {
+            text: "one",
+            replicas: 2,
+            migrate_s: 0.0,
+            migrate_code: 0,
+            build_s: 0.0,
+            trouble: "",
+            start_s: 0.0,
+        }
     }
 }
 
@@ -36,8 +44,10 @@ impl Mini {
         project.write("server.py", SERVER);
         project.write("release.py", RELEASE);
         let marker = project.path().display();
-        project.write("app.yaml", &format!(
-            r#"apiVersion: dodai.dev/v1alpha1
+        project.write(
+            "app.yaml",
+            &format!(
+                r#"apiVersion: dodai.dev/v1alpha1
 kind: App
 metadata: {{name: shop}}
 spec:
@@ -57,7 +67,8 @@ spec:
       terminationGracePeriodSeconds: 10
   volumes: [{{name: data, mountPath: /data}}]
 "#
-        ));
+            ),
+        );
     }
 }
 

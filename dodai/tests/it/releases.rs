@@ -8,8 +8,12 @@ use crate::mini::{Mini, assert_one_row_each, rows};
 use crate::support::{Project, eventually, have, text};
 
 fn ready() -> bool {
-    let namespaces = dodai_node::doctor::require().is_ok();
-    let python = std::process::Command::new("python3").arg("-c").arg("import venv").status().is_ok_and(|s| s.success());
+    let namespaces = crate::support::namespaces();
+    let python = std::process::Command::new("python3")
+        .arg("-c")
+        .arg("import venv")
+        .status()
+        .is_ok_and(|s| s.success());
     have("namespaces", namespaces) && have("python3", python)
 }
 
@@ -50,7 +54,11 @@ fn a_roll_out_under_load_fails_no_request() {
     for text in ["two", "three"] {
         Mini { text, ..Mini::default() }.write(&project);
         project.ok(&["apply", "."]);
-        assert_eq!(Client::new(&url, false).get("/").unwrap().body, text, "after the apply only the new version answers");
+        assert_eq!(
+            Client::new(&url, false).get("/").unwrap().body,
+            text,
+            "after the apply only the new version answers"
+        );
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {
@@ -81,7 +89,10 @@ fn a_broken_migration_leaves_the_old_version_and_says_why() {
     assert_eq!(status["target"]["state"], "Failed");
     assert_eq!(status["reason"], "MigrationFailed");
     assert!(status["message"].as_str().unwrap().contains("exit code 4"));
-    assert_eq!(status["target"]["failure"]["log"].as_array().unwrap().last().unwrap(), "no such table: orders");
+    assert_eq!(
+        status["target"]["failure"]["log"].as_array().unwrap().last().unwrap(),
+        "no such table: orders"
+    );
     assert_eq!(status["current"]["number"], 1);
     let why = project.run(&["why", "shop"]);
     assert!(text(&why.stdout).contains("no such table: orders"), "{}", text(&why.stdout));

@@ -20,7 +20,10 @@ pub(crate) fn repository() -> PathBuf {
 /// Whether a tool is there. CI names the tools that must be, so that nothing is skipped unseen.
 pub(crate) fn have(tool: &str, works: bool) -> bool {
     let required = std::env::var("DODAI_TESTS_REQUIRE").unwrap_or_default();
-    assert!(works || !required.split(' ').any(|name| name == tool), "{tool} is required here and does not work");
+    assert!(
+        works || !required.split(' ').any(|name| name == tool),
+        "{tool} is required here and does not work"
+    );
     if !works {
         println!("skipped: {tool} not found");
     }
@@ -101,7 +104,8 @@ impl Project {
             .spawn()
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let streams: [Box<dyn Read + Send>; 2] = [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for stream in streams {
             let lines = lines.clone();
             std::thread::spawn(move || {
@@ -221,4 +225,12 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether this machine lets Pods run, as `dodai doctor` finds out.
+pub(crate) fn namespaces() -> bool {
+    Command::new(env!("CARGO_BIN_EXE_dodai"))
+        .arg("doctor")
+        .output()
+        .is_ok_and(|output| output.status.success())
 }

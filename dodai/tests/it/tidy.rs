@@ -33,7 +33,10 @@ fn packages() -> Vec<Package> {
         .iter()
         .map(|package| Package {
             name: text(&package["name"]),
-            folder: text(&package["manifest_path"]).replace(root, "").trim_matches('/').replace("/Cargo.toml", ""),
+            folder: text(&package["manifest_path"])
+                .replace(root, "")
+                .trim_matches('/')
+                .replace("/Cargo.toml", ""),
             dependencies: package["dependencies"]
                 .as_array()
                 .unwrap()
@@ -50,7 +53,9 @@ fn packages() -> Vec<Package> {
 #[test]
 fn crates_depend_only_in_the_directions_of_the_architecture() {
     let packages = packages();
-    let folder_of = |name: &str| packages.iter().find(|package| package.name == name).map(|package| package.folder.clone());
+    let folder_of = |name: &str| {
+        packages.iter().find(|package| package.name == name).map(|package| package.folder.clone())
+    };
     let mut wrong = Vec::new();
     for package in &packages {
         for (dependency, is_test, _) in &package.dependencies {
@@ -58,7 +63,9 @@ fn crates_depend_only_in_the_directions_of_the_architecture() {
             let area = |folder: &str| folder.split('/').next().unwrap_or_default().to_owned();
             let allowed = match (area(&package.folder).as_str(), area(&to).as_str()) {
                 // The apiserver knows objects as data: no crate of ours but these two.
-                _ if package.name == "dodai-apiserver" => matches!(dependency.as_str(), "dodai-yaml" | "dodai-merge"),
+                _ if package.name == "dodai-apiserver" => {
+                    matches!(dependency.as_str(), "dodai-yaml" | "dodai-merge")
+                }
                 ("dodai", _) => true,
                 (_, "dodai") => false,
                 ("base", "base") => true,
@@ -81,9 +88,17 @@ fn data_crates_have_no_async_and_no_client() {
             continue;
         }
         for (dependency, is_test, features) in &package.dependencies {
-            let has_client = dependency == "kube" && features.iter().any(|feature| feature == "client" || feature == "runtime");
-            let is_async = matches!(dependency.as_str(), "tokio" | "futures" | "hyper" | "tower" | "kube-client" | "kube-runtime");
-            assert!(*is_test || !(has_client || is_async), "{} must not use {dependency} {features:?}", package.name);
+            let has_client = dependency == "kube"
+                && features.iter().any(|feature| feature == "client" || feature == "runtime");
+            let is_async = matches!(
+                dependency.as_str(),
+                "tokio" | "futures" | "hyper" | "tower" | "kube-client" | "kube-runtime"
+            );
+            assert!(
+                *is_test || !(has_client || is_async),
+                "{} must not use {dependency} {features:?}",
+                package.name
+            );
         }
     }
 }
@@ -92,7 +107,10 @@ fn data_crates_have_no_async_and_no_client() {
 fn there_is_one_tls_stack() {
     let lock = fs::read_to_string(repository().join("Cargo.lock")).unwrap();
     for banned in ["aws-lc-sys", "aws-lc-rs", "openssl-sys", "native-tls", "boring-sys"] {
-        assert!(!lock.contains(&format!("name = \"{banned}\"")), "{banned} entered Cargo.lock: cargo tree -i {banned}");
+        assert!(
+            !lock.contains(&format!("name = \"{banned}\"")),
+            "{banned} entered Cargo.lock: cargo tree -i {banned}"
+        );
     }
 }
 
@@ -108,7 +126,9 @@ fn files_hold_one_idea_and_no_stub() {
         }
         let is_test = name.contains("/tests/") || name.contains("/benches/");
         // Split, so that this file does not find itself.
-        for (first, second) in [("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("/work", "/main"), ("#[ign", "ore]")] {
+        for (first, second) in
+            [("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("/work", "/main"), ("#[ign", "ore]")]
+        {
             if text.contains(&format!("{first}{second}")) {
                 wrong.push(format!("{name}: {first}{second}"));
             }

@@ -165,10 +165,7 @@ fn roll(
 
 /// Whether Pods of old ReplicaSets are left, or may still appear.
 fn has_old_pods(world: &World, old: &[Arc<ReplicaSet>]) -> bool {
-    let unsettled = old.iter().any(|set| {
-        let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
-        actual(set) > 0 || observed < set.metadata.generation.unwrap_or(0)
-    });
+    let unsettled = old.iter().any(|set| actual(set) > 0 || !replica_sets::is_observed(set));
     let is_old = |pod: &&Arc<Pod>| {
         let owner = dodai_kit::plan::controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
         old.iter().any(|set| set.metadata.uid.as_deref() == owner)
@@ -191,8 +188,7 @@ fn create(
         status.collision_count = Some(status.collision_count.unwrap_or(0).saturating_add(1));
         return;
     }
-    plan.confirm(deployment);
-    confirm_all(plan, &world.sets);
+    confirm_all(plan, world, spec);
     plan.create(&replica_sets::new(deployment, spec, size, next_revision(&sets.old)));
     if template::deadline_s(spec).is_some() {
         let message = format!("Created new replica set \"{name}\"");
@@ -210,18 +206,20 @@ fn resize(plan: &mut Plan, world: &World, spec: &DeploymentSpec, sizes: Vec<Resi
     if changed.is_empty() {
         return;
     }
-    plan.confirm(world.deployment.as_ref());
-    confirm_all(plan, &world.sets);
+    confirm_all(plan, world, spec);
     for set in changed {
         plan.replace(&set);
     }
 }
 
-/// Old ReplicaSets without Pods play no part in a decision.
-fn confirm_all(plan: &mut Plan, sets: &[Arc<ReplicaSet>]) {
-    for set in sets.iter().filter(|set| size(set) > 0 || actual(set) > 0) {
-        plan.confirm(set.as_ref());
-    }
+/// The Deployment and all its ReplicaSets are as they were seen, and there are no others.
+fn confirm_all(plan: &mut Plan, world: &World, spec: &DeploymentSpec) {
+    let deployment = world.deployment.as_ref();
+    plan.confirm(deployment);
+    let Some(selector) = selector::of_workload(&spec.selector) else { return };
+    let selected =
+        world.sets.iter().map(Arc::as_ref).filter(|set| selector::selects(&selector, set.labels()));
+    plan.confirm_owned(deployment, Some(selector.to_string()), selected, true);
 }
 
 /// Deletes the oldest revisions beyond `revisionHistoryLimit`, only those without Pods.
@@ -234,8 +232,7 @@ fn clean_up(plan: &mut Plan, spec: &DeploymentSpec, sets: &Sets<'_>) {
     alive.sort_by_key(|set| replica_sets::revision(set));
     let excess = alive.len().saturating_sub(limit);
     for set in alive.into_iter().take(excess) {
-        let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
-        if actual(set) == 0 && size(set) == 0 && observed >= set.metadata.generation.unwrap_or(0) {
+        if actual(set) == 0 && size(set) == 0 && replica_sets::is_observed(set) {
             plan.delete(set.as_ref());
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use kube::ResourceExt;
 
-use super::replica_sets::{available, max_then, size};
+use super::replica_sets::{actual, available, is_observed, max_then, size};
 use super::template;
 
 /// A ReplicaSet and the size that it must get.
@@ -27,7 +27,13 @@ pub(super) fn size_of_new(
         return replicas;
     }
     let (surge, _) = template::limits(deployment);
-    let room = replicas.saturating_add(surge).saturating_sub(total(all)).max(0);
+    // Pods that an old ReplicaSet has not deleted yet take room too, which upstream does not count; while it has not
+    // looked at its new size, nobody knows how many they are.
+    if all.iter().any(|set| !is_observed(set)) {
+        return now;
+    }
+    let there = all.iter().map(|set| size(set).max(actual(set))).fold(0, i32::saturating_add);
+    let room = replicas.saturating_add(surge).saturating_sub(there).max(0);
     now.saturating_add(room).min(replicas)
 }
 

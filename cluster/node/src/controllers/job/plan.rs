@@ -12,8 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::count::{Counts, count};
 use super::{has_condition, indexes, is_finished, pod};
-use crate::controllers::pods;
+use kube::ResourceExt;
+
 use crate::controllers::replica_set::{self, count_nonzero, goes_before};
+use crate::controllers::{pods, selector};
 
 /// Wait after the first failure; doubles with each further one since the last success.
 pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(10);
@@ -319,11 +321,21 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     };
     if !new.is_empty() {
         plan.confirm(world.job.as_ref());
+        confirm_pods(plan, world, spec, false);
         plan.again_in(RECHECK);
     }
     for pod in new {
         plan.create(&pod);
     }
+}
+
+/// The Job has the Pods that were seen, and no others.
+fn confirm_pods(plan: &mut Plan, world: &World, spec: &JobSpec, versions: bool) {
+    let selector = spec.selector.as_ref().and_then(selector::of_workload);
+    let is_selected =
+        |pod: &&Pod| selector.as_ref().is_none_or(|selector| selector::selects(selector, pod.labels()));
+    let selected = world.pods.iter().map(Arc::as_ref).filter(is_selected);
+    plan.confirm_owned(world.job.as_ref(), selector.as_ref().map(ToString::to_string), selected, versions);
 }
 
 /// Deletes Pods beyond what is wanted; marks them first, so that their end counts as nobody's failure.
@@ -336,9 +348,7 @@ fn remove(
     wanted: usize,
 ) {
     plan.confirm(world.job.as_ref());
-    for pod in &counts.active {
-        plan.confirm(pod.as_ref());
-    }
+    confirm_pods(plan, world, spec, true);
     for pod in marked {
         plan.delete(pod.as_ref());
     }

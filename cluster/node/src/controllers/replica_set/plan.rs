@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
+use kube::core::Selector;
 
 use crate::controllers::{names, pods, selector};
 
@@ -48,10 +49,17 @@ pub(super) fn plan(world: &World) -> Plan {
         claim(&mut plan, world, &others);
         // What was taken over is seen on the next pass; until then nobody knows how many there are.
         if plan.actions.is_empty() {
-            scale(&mut plan, world, spec.template.as_ref(), &active);
+            scale(&mut plan, world, &selector, spec.template.as_ref(), &active);
         }
     }
     let status = status(&mut plan, world, &active, terminating.len());
+    let observed = world.set.status.as_ref().and_then(|status| status.observed_generation);
+    if plan.actions.is_empty() && observed != status.observed_generation {
+        // The Deployment takes the first count under a new size at its word.
+        let selected =
+            world.pods.iter().map(Arc::as_ref).filter(|pod| selector::selects(&selector, pod.labels()));
+        plan.confirm_owned(world.set.as_ref(), Some(selector.to_string()), selected, false);
+    }
     plan.set_status(&status);
     plan
 }
@@ -72,7 +80,15 @@ fn claim(plan: &mut Plan, world: &World, others: &[&Arc<Pod>]) {
     }
 }
 
-fn scale(plan: &mut Plan, world: &World, template: Option<&PodTemplateSpec>, active: &[&Arc<Pod>]) {
+fn scale(
+    plan: &mut Plan,
+    world: &World,
+    selector: &Selector,
+    template: Option<&PodTemplateSpec>,
+    active: &[&Arc<Pod>],
+) {
+    let set = world.set.as_ref();
+    let selected = world.pods.iter().map(Arc::as_ref).filter(|pod| selector::selects(selector, pod.labels()));
     let wanted = usize::try_from(wanted(&world.set)).unwrap_or(0);
     match active.len().cmp(&wanted) {
         Ordering::Equal => {}
@@ -81,7 +97,8 @@ fn scale(plan: &mut Plan, world: &World, template: Option<&PodTemplateSpec>, act
             let count = (wanted - active.len()).min(BURST_MAX);
             let (name, uid) = (world.set.name_any(), world.set.uid().unwrap_or_default());
             let taken = world.names.iter().map(String::as_str).collect();
-            plan.confirm(world.set.as_ref());
+            plan.confirm(set);
+            plan.confirm_owned(set, Some(selector.to_string()), selected, false);
             for pod in names::free_names(&name, &uid, count, &taken) {
                 let owner = controller_reference(world.set.as_ref());
                 let generate = Some(format!("{name}-"));
@@ -92,10 +109,8 @@ fn scale(plan: &mut Plan, world: &World, template: Option<&PodTemplateSpec>, act
             let count = (active.len() - wanted).min(BURST_MAX);
             let mut ranked: Vec<&Arc<Pod>> = active.to_vec();
             ranked.sort_by(|a, b| goes_before(a, b, world.now));
-            plan.confirm(world.set.as_ref());
-            for pod in &ranked {
-                plan.confirm(pod.as_ref());
-            }
+            plan.confirm(set);
+            plan.confirm_owned(set, Some(selector.to_string()), selected, true);
             for pod in &ranked[..count] {
                 plan.delete(pod.as_ref());
             }
