@@ -70,6 +70,15 @@ pub(crate) fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Ap
     match (request.kind.group.as_str(), request.kind.plural.as_str()) {
         ("", "pods") => pod(request, object),
         ("", "persistentvolumeclaims") => claim(request, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            let spec = &mut object["spec"];
+            spec["username"] = request.user.name.as_str().into();
+            spec["groups"] = request.user.groups.clone().into();
+            if !request.user.uid.is_empty() {
+                spec["uid"] = request.user.uid.as_str().into();
+            }
+            Ok(())
+        }
         ("", "persistentvolumes") => {
             protect(object, "kubernetes.io/pv-protection");
             Ok(())

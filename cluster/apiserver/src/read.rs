@@ -49,7 +49,7 @@ impl Selection {
             known.extend(custom.selectable.iter().map(String::as_str));
         }
         let labels = LabelSelector::parse(query.get("labelSelector"))?;
-        let fields = FieldSelector::parse(query.get("fieldSelector"), &known)?;
+        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind.is_custom())?;
         Ok(Selection { kind: kind.clone(), namespace: namespace.into(), name: name.into(), labels, fields })
     }
 
@@ -237,7 +237,7 @@ fn check_options(query: &Query, watch: bool) -> Result<(), ApiError> {
             forbidden(
                 &mut causes,
                 "resourceVersionMatch",
-                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             );
         }
     }

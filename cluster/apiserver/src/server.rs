@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::allocate::Reserved;
-use crate::codec;
 use crate::crd;
 use crate::error::Error;
 use crate::kinds::{Kind, Registry};
@@ -215,14 +214,6 @@ impl Server {
         if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
             self.rebuild_registry();
         }
-    }
-
-    /// A stored object in any version that is served.
-    pub(crate) fn load(&self, key: &Key) -> Option<(Arc<Kind>, Value)> {
-        let kind = self.registry().by_storage(&key.resource)?.clone();
-        let object = self.store.get_head(key)?;
-        let value = codec::load(&kind, &object);
-        Some((kind, value))
     }
 }
 
