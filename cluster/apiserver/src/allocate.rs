@@ -218,7 +218,11 @@ fn addresses(
         },
         address if own.contains(address) => {}
         address => {
-            let Ok(parsed) = address.parse::<Ipv4Addr>() else { return Ok(()) };
+            let Ok(parsed) = address.parse::<Ipv4Addr>() else {
+                // The validation that follows says so.
+                spec["clusterIPs"] = json!([address]);
+                return Ok(());
+            };
             let inside = u32::from(parsed) >> (32 - NETWORK_BITS) == NETWORK >> (32 - NETWORK_BITS);
             let problem = match (inside, allocator.is_taken(address)) {
                 (false, _) => Some(

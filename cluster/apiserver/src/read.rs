@@ -338,6 +338,10 @@ pub(crate) async fn page(server: &Server, selection: &Selection, query: &Query) 
         later && selection.matches(object)
     });
     let mut metadata = json!({ "resourceVersion": listing.revision.to_string() });
+    if kind.is_custom() {
+        // Lists of custom resources always show it.
+        metadata["continue"] = "".into();
+    }
     if limit > 0 && objects.len() as i64 > limit {
         let rest = objects.len() - limit as usize;
         objects.truncate(limit as usize);

@@ -15,7 +15,7 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-pub(crate) use normal::normalize;
+pub(crate) use normal::{normalize, normalize_request};
 
 const PRESENCE: &str = include_str!("../data/presence.txt");
 

@@ -74,7 +74,8 @@ pub(crate) struct Server {
     pub services: Arc<str>,
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
-    _lock: Option<std::fs::File>,
+    /// Held until the store is closed.
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 /// Keeps a definition until its objects are gone.
@@ -106,7 +107,7 @@ impl Server {
             services: "core/services".into(),
             api_versions: Mutex::default(),
             open_api: Default::default(),
-            _lock: lock,
+            lock: Mutex::new(lock),
         });
         server.bootstrap().await.map_err(Error::Bootstrap)?;
         server.rebuild_registry();
@@ -141,6 +142,13 @@ impl Server {
             })
         };
         self.store.write(key, decide).await.map(drop)
+    }
+
+    /// Closes the store and gives the folder free.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        self.store.close().await;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {

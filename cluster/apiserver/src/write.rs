@@ -193,7 +193,7 @@ impl Request<'_> {
         } else {
             strategy::defaults(&self.kind, object);
         }
-        codec::normalize(&self.kind, object);
+        codec::normalize_request(&self.kind, object);
         codec::set_type(object, &self.kind);
     }
 

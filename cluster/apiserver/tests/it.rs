@@ -2,4 +2,10 @@
 
 mod it {
     mod basics;
+    mod collection;
+    mod definitions;
+    mod disk;
+    mod facts;
+    mod kubectl;
+    mod watching;
 }

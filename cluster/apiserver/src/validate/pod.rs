@@ -385,7 +385,9 @@ pub(super) fn update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     for (field, lists) in [("image", ["containers", "initContainers"])] {
         for containers in lists {
             let old_containers = list(&before[containers]);
-            for (at, container) in masked[containers].as_array_mut().into_iter().flatten().enumerate() {
+            for (at, container) in
+                masked.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
+            {
                 if let Some(old) = old_containers.get(at) {
                     crate::write::copy_or_remove(old, container, field);
                 }
