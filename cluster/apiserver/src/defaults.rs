@@ -310,10 +310,10 @@ fn set_text(object: &mut Value, field: &str, value: &str) {
 }
 
 fn template(spec: &mut Value) {
-    if let Some(template) = inner(spec, "template") {
-        if let Some(spec) = inner(template, "spec") {
-            pod_spec(spec);
-        }
+    if let Some(template) = inner(spec, "template")
+        && let Some(spec) = inner(template, "spec")
+    {
+        pod_spec(spec);
     }
 }
 

@@ -368,7 +368,7 @@ fn expired_token(fresh: String) -> ApiError {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    error.list_continue = Some(fresh);
+    error.list_continue = Some(fresh.into());
     error
 }
 

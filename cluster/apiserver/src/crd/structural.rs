@@ -519,7 +519,7 @@ pub(crate) fn drop_nulls(schema: &Structural, value: &mut Value) {
         Value::Object(map) => {
             map.retain(|key, inner| {
                 let Some(schema) = schema.child(key) else { return true };
-                !(inner.is_null() && !schema.nullable)
+                !inner.is_null() || schema.nullable
             });
             for (key, inner) in map.iter_mut() {
                 if let Some(schema) = schema.child(key) {

@@ -254,7 +254,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         }
         ("apps", "controllerrevisions") => {
             let owner = list(&meta["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
-            let owner = owner.map(|owner| owner_name(owner)).unwrap_or_else(|| "<none>".into());
+            let owner = owner.map(owner_name).unwrap_or_else(|| "<none>".into());
             vec![name, owner.into(), n(&object["revision"]).into(), born]
         }
         ("batch", "jobs") => job(object, now),

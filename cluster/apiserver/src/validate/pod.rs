@@ -197,10 +197,8 @@ fn ports(ports: &Value, path: &str, causes: &mut Vec<Cause>) {
         let name = text(port, "name");
         if !name.is_empty() {
             let wrong = port_name(name);
-            if wrong.is_empty() {
-                if !seen.insert(name) {
-                    causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
-                }
+            if wrong.is_empty() && !seen.insert(name) {
+                causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
             }
             causes.extend(
                 wrong.iter().map(|detail| Cause::invalid(format!("{here}.name"), &name.into(), detail)),

@@ -46,7 +46,8 @@ async fn run(seed: u64) {
         let value = step.to_string();
         let pick = random.bool();
         let labels = if pick { json!({ "pick": "yes" }) } else { json!({ "pick": null }) };
-        if !model.contains_key(&name) {
+        let exists = model.contains_key(&name);
+        if !exists {
             let labels = if pick { json!({ "pick": "yes" }) } else { json!({}) };
             let map = json!({ "metadata": { "name": name, "labels": labels }, "data": { "k": value } });
             let map: ConfigMap = serde_json::from_value(map).unwrap();
