@@ -101,7 +101,8 @@ fn pod(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn tolerations(spec: &mut Value) {
+/// Pods tolerate a node that is not ready for five minutes, also after a change.
+pub(crate) fn tolerations(spec: &mut Value) {
     let mut list = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = list.iter().any(|toleration| {

@@ -338,10 +338,6 @@ pub(crate) async fn page(server: &Server, selection: &Selection, query: &Query) 
         later && selection.matches(object)
     });
     let mut metadata = json!({ "resourceVersion": listing.revision.to_string() });
-    if kind.is_custom() {
-        // Lists of custom resources always show it.
-        metadata["continue"] = "".into();
-    }
     if limit > 0 && objects.len() as i64 > limit {
         let rest = objects.len() - limit as usize;
         objects.truncate(limit as usize);
@@ -405,11 +401,16 @@ pub(crate) async fn list(
 pub(crate) fn list_json(kind: &Kind, page: &Page) -> Bytes {
     let size: usize = page.objects.iter().map(|object| object.json.len() + 64).sum();
     let mut text = BytesMut::with_capacity(size + 256);
+    let mut metadata = page.metadata.clone();
+    if kind.is_custom() && metadata["continue"].is_null() {
+        // Plain lists of custom resources always show it.
+        metadata["continue"] = "".into();
+    }
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
         kind.list_kind,
         kind.api_version(),
-        page.metadata
+        metadata
     );
     text.put_slice(head.as_bytes());
     for (at, object) in page.objects.iter().enumerate() {

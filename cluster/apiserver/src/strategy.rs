@@ -172,9 +172,7 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
                     let name = object["metadata"]["name"].clone();
                     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
                 }
-                ("", "pods") => {
-                    copy_or_remove(&old["spec"].clone(), &mut object["spec"], "ephemeralContainers");
-                }
+                ("", "pods") => crate::admission::tolerations(&mut object["spec"]),
                 ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
                 ("apps", "daemonsets") => template_generation(old, object),
                 _ => {}

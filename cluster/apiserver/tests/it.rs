@@ -7,5 +7,6 @@ mod it {
     mod disk;
     mod facts;
     mod kubectl;
+    mod kubelet;
     mod watching;
 }
