@@ -225,6 +225,13 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// A server that is dropped without `shutdown` leaves no thread behind.
+    fn drop(&mut self) {
+        self.store.begin_close();
+    }
+}
+
 fn update_crd_status(object: &mut Value, others: &[Value], registry: &Registry) {
     let names = crd::accept_names(object, others, registry);
     let time = now();

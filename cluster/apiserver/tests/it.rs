@@ -8,5 +8,6 @@ mod it {
     mod facts;
     mod kubectl;
     mod kubelet;
+    mod store;
     mod watching;
 }
