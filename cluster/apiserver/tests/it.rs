@@ -8,6 +8,7 @@ mod it {
     mod facts;
     mod kubectl;
     mod kubelet;
+    mod limits;
     mod store;
     mod watching;
 }
