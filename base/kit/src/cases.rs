@@ -1,6 +1,7 @@
 //! Plan cases: a folder with `given.yaml` (objects) and `want.yaml` (the plan), one per behaviour.
 //!
-//! `given.yaml` starts with a document `now: <RFC 3339>` and then holds objects as `kubectl get -o yaml` prints them.
+//! `given.yaml` starts with a document `now: <RFC 3339>` and then holds objects as `kubectl get -o yaml` prints them; the
+//! first of the controller's kind is the one in question.
 //! `UPDATE_GOLDEN=1` writes `want.yaml`; a person reads the difference.
 
 use std::fmt::Write;
@@ -8,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
 use crate::controller::Controller;
@@ -38,8 +40,12 @@ fn run_one<C: Controller>(case: &Path) -> Result<(), String> {
     let given = fs::read_to_string(case.join("given.yaml")).map_err(|error| error.to_string())?;
     let objects = read(&given)?;
     let view = View::of_objects(objects.clone());
-    let object =
-        objects.list::<C::Kind>(None).into_iter().next().ok_or("no object of the controller's kind")?;
+    // The object in question is the first of its kind in the file.
+    let first = objects.values.iter().find(|value| value["kind"] == *C::Kind::kind(&()));
+    let name = first.and_then(|value| value["metadata"]["name"].as_str()).unwrap_or_default();
+    let objects_of_kind = objects.list::<C::Kind>(None);
+    let object = objects_of_kind.into_iter().find(|object| object.name_any() == name);
+    let object = object.ok_or("no object of the controller's kind")?;
     let plan = C::plan(&C::observe(&view, &object));
     let got = dodai_yaml::to_string(&plan.to_json());
     let file = case.join("want.yaml");

@@ -8,7 +8,7 @@ pub enum Error {
     /// The API server refused an action or could not be reached.
     #[error("cannot {verb} {kind} `{name}`")]
     Action {
-        /// `create`, `apply`, `delete`, `replace` or `write the status of`.
+        /// `create`, `apply`, `delete`, `list`, `read`, `replace` or `write the status of`.
         verb: &'static str,
         /// The kind of the object acted upon.
         kind: String,
@@ -26,6 +26,14 @@ pub enum Error {
         /// `namespace/name`, or the name alone.
         name: String,
     },
+    /// An object that a decision rests on changed after it was seen, came or went.
+    #[error("{kind} `{name}` changed since it was seen")]
+    Changed {
+        /// The kind.
+        kind: String,
+        /// `namespace/name`, or the name alone.
+        name: String,
+    },
     /// An object could not be turned into JSON.
     #[error("cannot serialise {0}")]
     Serialise(&'static str, #[source] serde_json::Error),
@@ -38,6 +46,7 @@ impl Error {
     /// Whether somebody else wrote the object in between: look again at once, nothing is wrong.
     pub fn is_conflict(&self) -> bool {
         match self {
+            Error::Changed { .. } => true,
             Error::Action { source, .. } => {
                 matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict")
             }
@@ -56,17 +65,32 @@ impl Error {
 }
 
 /// The error and its sources, joined by `: `. An error's own text never repeats its source, so this is the whole story.
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = own_text(error);
     let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
+    // What the API answered is the end of the story: the client's error holds the answer a second time as its source.
+    let mut answered = is_answer(error);
+    while let Some(error) = source.filter(|_| !answered) {
+        let part = own_text(error);
         // Some outside crates repeat their source; say it once.
         if !text.ends_with(&part) {
             text.push_str(": ");
             text.push_str(&part);
         }
+        answered = is_answer(error);
         source = error.source();
     }
     text
+}
+
+fn is_answer(error: &(dyn StdError + 'static)) -> bool {
+    matches!(error.downcast_ref::<kube::Error>(), Some(kube::Error::Api(_)))
+}
+
+/// An answer of the API is its message; the client would print the whole `Status` behind it.
+fn own_text(error: &(dyn StdError + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => status.message.clone(),
+        _ => error.to_string(),
+    }
 }

@@ -3,6 +3,7 @@
 //! - A create that finds the name taken leaves what is there.
 //! - An apply uses the controller's own field manager, by force.
 //! - A replace must carry the resourceVersion that was seen.
+//! - A confirmation reads from the API server, not from a cache; an object that changed since it was seen ends the pass.
 //! - A delete carries the uid that was seen; an object that has gone, or was made anew, is left alone.
 //! - A status is written only when it says something new, against the version that was seen; a condition whose `status`
 //!   does not change keeps its time; a change of `Ready` becomes an event.
@@ -11,7 +12,7 @@ use dodai_api::dodai::condition::Condition;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
@@ -19,7 +20,8 @@ use serde_json::Value;
 use crate::cache::Kind;
 use crate::controller::Context;
 use crate::error::Error;
-use crate::plan::{Action, Object, Plan, Target, display_name};
+use crate::plan::{Action, Object, Owned, Plan, Target, display_name};
+use crate::view::is_controlled_by;
 
 /// Longest message of an event, in bytes (an Event's note is limited to 1 kB upstream).
 const EVENT_MESSAGE_BYTES_MAX: usize = 1000;
@@ -53,6 +55,8 @@ async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Erro
         }
         Action::Replace(object) => replace(client, manager, object).await,
         Action::Delete(target) => delete(client, target).await,
+        Action::Confirm(target, version) => confirm(client, target, version).await,
+        Action::ConfirmOwned(owned) => confirm_owned(client, owned).await,
     }
 }
 
@@ -74,6 +78,42 @@ async fn replace(client: &Client, manager: &str, object: &Object) -> Result<(), 
     let api = api(client, &object.resource, object.namespace());
     let result = api.replace(object.name(), &params, &body).await;
     result.map(drop).map_err(|source| failed("replace", object, source))
+}
+
+async fn confirm(client: &Client, target: &Target, version: &str) -> Result<(), Error> {
+    let found = api(client, &target.resource, target.namespace.as_deref()).get_opt(&target.name).await;
+    let found = found.map_err(|source| Error::Action {
+        verb: "read",
+        kind: target.resource.kind.clone(),
+        name: target.display_name(),
+        source: Box::new(source),
+    })?;
+    match found {
+        Some(found) if found.metadata.resource_version.as_deref() == Some(version) => Ok(()),
+        _ => Err(Error::Changed { kind: target.resource.kind.clone(), name: target.display_name() }),
+    }
+}
+
+async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
+    let kind = || owned.resource.kind.clone();
+    let namespace = owned.namespace.clone().unwrap_or_default();
+    let params = ListParams { label_selector: owned.selector.clone(), ..ListParams::default() };
+    let list =
+        api(client, &owned.resource, owned.namespace.as_deref()).list(&params).await.map_err(|source| {
+            Error::Action { verb: "list", kind: kind(), name: namespace.clone(), source: Box::new(source) }
+        })?;
+    let mut missing = owned.seen.clone();
+    for object in list.items.iter().filter(|object| is_controlled_by(*object, &owned.owner)) {
+        let version = object.metadata.resource_version.as_ref();
+        match missing.remove(&object.uid().unwrap_or_default()) {
+            Some(seen) if seen.is_none() || seen.as_ref() == version => {}
+            _ => return Err(Error::Changed { kind: kind(), name: object.name_any() }),
+        }
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Changed { kind: kind(), name: namespace }),
+    }
 }
 
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! What a controller wants: a list of actions, a status, and when to look again.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -36,6 +37,29 @@ pub enum Action {
     Replace(Object),
     /// Delete the object with this uid, and no other of the same name.
     Delete(Target),
+    /// Go on only if the object is still at this `resourceVersion`; otherwise the pass ends as a conflict.
+    ///
+    /// For a decision that rests on objects it does not write: a cache may be behind what this very process wrote.
+    Confirm(Target, String),
+    /// Go on only if an owner controls exactly the objects that were seen; otherwise the pass ends as a conflict.
+    ///
+    /// Before making one more of something: a cache may not show yet what this very process made.
+    ConfirmOwned(Owned),
+}
+
+/// The objects of one kind that an owner was seen to control.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Owned {
+    /// Group, version, kind and plural.
+    pub resource: ApiResource,
+    /// Where they are; absent for kinds without namespace.
+    pub namespace: Option<String>,
+    /// A label selector that they all match, so that others need not be read.
+    pub selector: Option<String>,
+    /// The uid of the owner.
+    pub owner: String,
+    /// Their uids, with the version where it matters.
+    pub seen: BTreeMap<String, Option<String>>,
 }
 
 /// An object to write.
@@ -161,6 +185,32 @@ impl Plan {
         self.actions.push(Action::Delete(Target::of(object)));
     }
 
+    /// Adds [`Action::Confirm`] of an object that was seen.
+    pub fn confirm<K: Kind>(&mut self, object: &K) {
+        let version = object.resource_version().unwrap_or_default();
+        self.actions.push(Action::Confirm(Target::of(object), version));
+    }
+
+    /// Adds [`Action::ConfirmOwned`]: the objects of `K` that `owner` controls are these, with `versions` in the
+    /// versions that were seen.
+    pub fn confirm_owned<'a, O: Kind, K: Kind>(
+        &mut self,
+        owner: &O,
+        selector: Option<String>,
+        seen: impl IntoIterator<Item = &'a K>,
+        versions: bool,
+    ) {
+        let version = |object: &K| object.resource_version().filter(|_| versions);
+        let seen = seen.into_iter().map(|object| (object.uid().unwrap_or_default(), version(object)));
+        self.actions.push(Action::ConfirmOwned(Owned {
+            resource: ApiResource::erase::<K>(&()),
+            namespace: owner.namespace(),
+            selector,
+            owner: owner.uid().unwrap_or_default(),
+            seen: seen.collect(),
+        }));
+    }
+
     /// Sets the status (without conditions).
     pub fn set_status(&mut self, status: &impl Serialize) {
         let mut value = serde_json::to_value(status).expect("a status serialises to JSON");
@@ -188,6 +238,10 @@ impl Plan {
                 Action::Replace(object) => json!({"replace": object.value}),
                 Action::Delete(target) => json!({"delete":
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
+                Action::Confirm(target, version) => json!({"confirm":
+                    format!("{} {} version {version}", target.resource.kind, target.display_name())}),
+                Action::ConfirmOwned(owned) => json!({"confirmOwned":
+                    {"kind": owned.resource.kind, "owner": owned.owner, "seen": owned.seen}}),
             })
             .collect();
         let mut plan = Map::new();

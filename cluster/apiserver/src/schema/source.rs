@@ -12,6 +12,10 @@ use serde_json::{Map, Value, json};
 const FIELDS: &str = include_str!("../../data/fields.tsv");
 const REF: &str = "#/components/schemas/";
 
+/// Types of a CRD's schema that hold any JSON; Kubernetes publishes them without a type, k8s-openapi as objects.
+const ANY_JSON: [&str; 4] =
+    [".JSON", ".JSONSchemaPropsOrArray", ".JSONSchemaPropsOrBool", ".JSONSchemaPropsOrStringArray"];
+
 /// Definitions by name, with references in the form of OpenAPI v3.
 pub(crate) type Definitions = BTreeMap<String, Value>;
 
@@ -25,6 +29,11 @@ pub(crate) fn definitions<'a>(names: impl IntoIterator<Item = &'a str>) -> Defin
     let mut definitions = Definitions::new();
     for (name, mut definition) in generator.take_definitions(false) {
         rewrite(&mut definition);
+        if ANY_JSON.iter().any(|suffix| name.ends_with(suffix))
+            && let Value::Object(definition) = &mut definition
+        {
+            definition.remove("type");
+        }
         join_facts(&name, &mut definition);
         definitions.insert(name, definition);
     }

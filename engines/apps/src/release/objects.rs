@@ -319,6 +319,23 @@ fn process_pod(release: &Release, name: &str, process: &Process) -> PodSpec {
     }
 }
 
+/// A Pod for a one-off command: the Release's image, environment and volumes; the caller sets the command.
+pub fn one_off_pod(release: &Release) -> PodSpec {
+    let container = Container {
+        name: "run".to_owned(),
+        image: Some(release.spec.image.clone()),
+        env: Some(release.spec.env.clone()).filter(|env| !env.is_empty()),
+        volume_mounts: mounts(&release.spec.volumes),
+        ..Container::default()
+    };
+    PodSpec {
+        containers: vec![container],
+        volumes: Some(volumes(&release.spec.app, &release.spec.volumes))
+            .filter(|volumes| !volumes.is_empty()),
+        ..PodSpec::default()
+    }
+}
+
 /// Ready as soon as the port can be connected to, asked every second.
 fn tcp_probe(port: &Port) -> Probe {
     Probe {

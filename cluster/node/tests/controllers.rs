@@ -1,0 +1,9 @@
+//! The workload controllers: plan cases as data, seeded simulations, and the controllers on the in-process API server.
+
+mod controllers {
+    mod cases;
+    mod jobs;
+    mod roll_outs;
+    mod services;
+    mod world;
+}
