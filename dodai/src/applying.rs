@@ -55,6 +55,8 @@ pub(crate) struct AppliedApp {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) generation: i64,
+    /// The attempt of its newest Release that counts: an earlier one's failure is not news.
+    pub(crate) attempt: u32,
 }
 
 /// An object in the list of what was applied.
@@ -89,6 +91,7 @@ pub(crate) async fn apply(request: &Request<'_>, manifests: &Manifests) -> Resul
                         namespace: object.namespace().unwrap_or_default(),
                         name: object.name_any(),
                         generation: object.metadata.generation.unwrap_or_default(),
+                        attempt: 1,
                     });
                 }
                 entries.insert(entry);
