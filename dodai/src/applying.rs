@@ -76,7 +76,7 @@ pub(crate) async fn apply(request: &Request<'_>, manifests: &Manifests) -> Resul
     for manifest in &mut objects {
         pack_source(request, manifest, manifests)?;
     }
-    objects.sort_by_key(|manifest| order(manifest));
+    objects.sort_by_key(order);
     let mut applied = Applied::default();
     let mut entries = BTreeSet::new();
     let mut refused: Vec<String> = Vec::new();
