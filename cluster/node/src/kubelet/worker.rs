@@ -234,7 +234,9 @@ impl Worker {
             }
             let decision = self.step(&order.pod).await;
             if order.stopping && (decision.over || !self.handle.state().borrow().is_running()) {
-                return self.handle.rest().await;
+                // Nothing runs: its supervisor need not wait for a dodai that may not come back.
+                self.handle.rest().await;
+                return;
             }
             self.wait(&decision).await;
         }
