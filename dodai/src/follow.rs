@@ -12,9 +12,10 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::applying::AppliedApp;
 use crate::progress::Steps;
+use crate::view;
 
 /// How it ended.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum End {
     /// Every App serves what its spec asks for.
     Ready,
@@ -52,16 +53,51 @@ pub(crate) async fn follow(client: &Client, apps: &[AppliedApp], steps: &Steps, 
     let deadline = tokio::time::sleep(timeout);
     futures::pin_mut!(deadline);
     let end = loop {
-        if let Some(end) = follower.end() {
-            break end;
+        let end = follower.end();
+        match end {
+            Some(End::Ready) if !pods_are_ready(client, apps).await => {}
+            Some(end) => break end,
+            None => {}
         }
+        // Pods are not followed: while only they are missing, they are looked at again soon.
+        let again = async {
+            match end {
+                Some(_) => tokio::time::sleep(LOOK_AGAIN).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(event) = events.next() => follower.see(event),
+            () = again => {}
             () = &mut deadline => break End::TimedOut,
         }
     };
     steps.clear();
     end
+}
+
+/// How soon to look at Pods again.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Whether each process of the Apps has as many ready Pods as it should. What an App says of itself may be from before a
+/// restart; what the node says of its Pods is not.
+async fn pods_are_ready(client: &Client, apps: &[AppliedApp]) -> bool {
+    for applied in apps {
+        let Ok(seen) = view::apps(client, Some(&applied.namespace), Some(&applied.name)).await else {
+            return false;
+        };
+        let ready = seen.iter().all(|app| {
+            app.processes.iter().all(|process| {
+                let pods =
+                    app.pods.iter().filter(|pod| pod.process.as_ref() == Some(&process.name) && pod.ready);
+                i32::try_from(pods.count()).unwrap_or(i32::MAX) >= process.wanted
+            })
+        });
+        if !ready {
+            return false;
+        }
+    }
+    true
 }
 
 struct Follower<'a> {
@@ -161,7 +197,12 @@ impl Follower<'_> {
             let app = self.app(wanted)?;
             let status = app.status.as_ref()?;
             match status.phase? {
-                AppPhase::Failed => failed = true,
+                // What the App says may be about the attempt before this one.
+                AppPhase::Failed
+                    if self.target(wanted).is_some_and(|release| has_failed(release, wanted.attempt)) =>
+                {
+                    failed = true;
+                }
                 AppPhase::Invalid => {
                     let ready = condition::find(&status.conditions, "Ready");
                     let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
@@ -175,6 +216,11 @@ impl Follower<'_> {
         }
         Some(if failed { End::Failed } else { End::Ready })
     }
+}
+
+fn has_failed(release: &Release, attempt: u32) -> bool {
+    let current = release.status.as_ref().and_then(|status| status.attempt).unwrap_or(1);
+    release.phase() == ReleasePhase::Failed && current >= attempt
 }
 
 fn time(entered: &BTreeMap<String, String>, phase: ReleasePhase) -> Option<Timestamp> {

@@ -29,9 +29,9 @@ use failure::Result;
 
 fn main() -> ExitCode {
     // A Pod's supervisor is this binary again: single-threaded, so before anything else.
-    let mut arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == dodai_node::SUPERVISOR_ARGUMENT) {
-        dodai_node::supervisor_main(arguments.split_off(2));
+        dodai_node::supervisor_main(arguments);
     }
     follow::begin();
     let cli = Cli::parse();

@@ -14,7 +14,7 @@ use dodai_kit::controller::Context as Controllers;
 use dodai_kit::{Clock, Engine};
 use dodai_node::PinnedImages;
 use dodai_node::images::ImageRef;
-use dodai_node::{Config as NodeConfig, Node};
+use dodai_node::{Node, NodeConfig};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -59,7 +59,7 @@ impl Platform {
 
         let (stop, stopped) = watch::channel(false);
         let mut config = NodeConfig::new(data.path.clone());
-        config.absent_grace = options.orphan_grace;
+        config.orphan_grace = options.orphan_grace;
         config.pinned = pinned(client.clone());
         let controllers = Controllers::new(
             server.client(User::admin("dodai").with_agent("dodai-engines")),

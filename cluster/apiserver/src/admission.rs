@@ -70,6 +70,15 @@ pub(crate) fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Ap
     match (request.kind.group.as_str(), request.kind.plural.as_str()) {
         ("", "pods") => pod(request, object),
         ("", "persistentvolumeclaims") => claim(request, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            let spec = &mut object["spec"];
+            spec["username"] = request.user.name.as_str().into();
+            spec["groups"] = request.user.groups.clone().into();
+            if !request.user.uid.is_empty() {
+                spec["uid"] = request.user.uid.as_str().into();
+            }
+            Ok(())
+        }
         ("", "persistentvolumes") => {
             protect(object, "kubernetes.io/pv-protection");
             Ok(())
@@ -92,7 +101,8 @@ fn pod(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn tolerations(spec: &mut Value) {
+/// Pods tolerate a node that is not ready for five minutes, also after a change.
+pub(crate) fn tolerations(spec: &mut Value) {
     let mut list = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerated = list.iter().any(|toleration| {

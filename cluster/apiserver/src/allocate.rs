@@ -129,7 +129,8 @@ pub(crate) fn service(
     object: &mut Value,
     dry_run: bool,
 ) -> Result<Release, Vec<Cause>> {
-    if !object["spec"].is_object() {
+    // What is unsound is refused by the validation that follows, without an address.
+    if !object["spec"].is_object() || !crate::validate::service_addresses_are_sound(object) {
         return Ok(Release::default());
     }
     let own: HashSet<String> = old.map(claims).unwrap_or_default().into_iter().collect();
@@ -168,6 +169,20 @@ fn fill(
     } else {
         addresses(&before, spec, allocator, own)?;
     }
+    let health = ty == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local";
+    if health && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0 {
+        match before["healthCheckNodePort"]
+            .as_i64()
+            .filter(|port| *port > 0)
+            .or_else(|| allocator.port("TCP"))
+        {
+            Some(port) => spec["healthCheckNodePort"] = port.into(),
+            None => {
+                let text = "failed to allocate a nodePort: range is full";
+                return Err(vec![Cause::invalid("spec.healthCheckNodePort", &0.into(), text)]);
+            }
+        }
+    }
     let wants_ports =
         matches!(&*ty, "NodePort") || ty == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false;
     node_ports(&before, spec, allocator, own, wants_ports, &ty)
@@ -203,7 +218,11 @@ fn addresses(
         },
         address if own.contains(address) => {}
         address => {
-            let Ok(parsed) = address.parse::<Ipv4Addr>() else { return Ok(()) };
+            let Ok(parsed) = address.parse::<Ipv4Addr>() else {
+                // The validation that follows says so.
+                spec["clusterIPs"] = json!([address]);
+                return Ok(());
+            };
             let inside = u32::from(parsed) >> (32 - NETWORK_BITS) == NETWORK >> (32 - NETWORK_BITS);
             let problem = match (inside, allocator.is_taken(address)) {
                 (false, _) => Some(

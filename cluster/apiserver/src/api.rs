@@ -60,8 +60,7 @@ impl ApiServer {
 
     /// Ends watches, writes what is pending and closes the store.
     pub async fn shutdown(self) -> Result<(), Error> {
-        self.server.closing.send_replace(true);
-        self.server.store.close().await;
+        self.server.close().await;
         Ok(())
     }
 }

@@ -47,6 +47,9 @@ impl FieldValidation {
 pub(crate) fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
     let content_type =
         headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if body.is_empty() {
+        return Ok(Bytes::new());
+    }
     match content_type.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" => Ok(Bytes::copy_from_slice(body)),
         "application/yaml" => {
@@ -55,7 +58,12 @@ pub(crate) fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiEr
                 .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))?;
             Ok(value.to_string().into())
         }
-        _ => Err(ApiError::unsupported_media(&["application/json", "application/yaml"])),
+        "application/vnd.kubernetes.protobuf" => Ok(crate::proto::decode(body)?.to_string().into()),
+        _ => Err(ApiError::unsupported_media(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ])),
     }
 }
 
@@ -132,6 +140,14 @@ pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
         None => {
             schema::normalize(&mut object["metadata"], schema::named(OBJECT_META));
         }
+    }
+}
+
+/// As `normalize`, for an object on its way in: see `schema::normalize_request`.
+pub(crate) fn normalize_request(kind: &Kind, object: &mut Value) {
+    match &kind.schema {
+        Some(name) => schema::normalize_request(object, schema::builtin(name).root),
+        None => normalize(kind, object),
     }
 }
 

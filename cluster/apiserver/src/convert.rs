@@ -34,6 +34,9 @@ pub(crate) fn from_storage(kind: &Kind, value: &mut Value) {
 
 /// From the version of `kind` to the stored form.
 pub(crate) fn to_storage(kind: &Kind, value: &mut Value) {
+    if let Some(schema) = kind.custom.as_ref().and_then(|custom| custom.storage_schema.as_ref()) {
+        schema.prune(value, true, &mut Vec::new());
+    }
     if kind.group == "events.k8s.io" {
         let back: Vec<(&str, &str)> = EVENT.iter().map(|(old, new)| (*new, *old)).collect();
         rename(value, &back);

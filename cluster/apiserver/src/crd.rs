@@ -35,8 +35,6 @@ pub(crate) struct Scale {
 /// One served version of a custom resource.
 #[derive(Debug)]
 pub(crate) struct CustomVersion {
-    /// Name of the CRD.
-    pub crd: String,
     pub schema: Structural,
     /// The schema as published.
     pub open_api: Value,
@@ -46,8 +44,8 @@ pub(crate) struct CustomVersion {
     pub scale: Option<Scale>,
     /// The warning for users of a deprecated version.
     pub deprecation: Option<String>,
-    /// The version in which objects are stored.
-    pub storage_version: String,
+    /// The schema of the version in which objects are stored, where it is another one.
+    pub storage_schema: Option<Structural>,
     pub terminating: bool,
     /// Whether stored objects may differ from the schema, because it was changed or is not the stored version's.
     pub rewrite: bool,
@@ -137,7 +135,6 @@ fn custom_version(crd: &Value, version: &Value, storage_version: &str) -> Custom
     });
     let selectable = version["selectableFields"].as_array().into_iter().flatten();
     CustomVersion {
-        crd: text(&crd["metadata"]["name"]),
         schema: Structural::compile(&open_api),
         merge: merge_schema(&open_api),
         open_api,
@@ -145,7 +142,11 @@ fn custom_version(crd: &Value, version: &Value, storage_version: &str) -> Custom
         selectable: selectable.map(|field| path(&field["jsonPath"])).collect(),
         scale,
         deprecation,
-        storage_version: storage_version.to_owned(),
+        storage_schema: (name != storage_version).then(|| {
+            let versions = spec["versions"].as_array().into_iter().flatten();
+            let storage = versions.into_iter().find(|version| version["name"] == storage_version);
+            Structural::compile(&storage.cloned().unwrap_or_default()["schema"]["openAPIV3Schema"])
+        }),
         terminating: !crd["metadata"]["deletionTimestamp"].is_null(),
         rewrite: crd["metadata"]["generation"].as_i64() != Some(1)
             || spec["versions"].as_array().is_some_and(|versions| versions.len() > 1),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 
+/// Counts the templates of a DaemonSet.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// Sets a member that is absent or null.
 fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
     if object.is_object() && object[field].is_null() {
@@ -45,7 +48,8 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
             if let Some(template) = inner(spec, "jobTemplate")
                 && let Some(job) = inner(template, "spec")
             {
-                job_spec(job);
+                // The defaults of Jobs come when the Job is made.
+                self::template(job);
             }
         }
         ("networking.k8s.io", "networkpolicies") => {
@@ -146,7 +150,16 @@ fn core(plural: &str, object: &mut Value) {
             set(&mut object["spec"], "replicas", 1);
             template(&mut object["spec"]);
         }
-        "services" => service(&mut object["spec"]),
+        "services" => {
+            service(&mut object["spec"]);
+            if let Some(ingress) =
+                object.pointer_mut("/status/loadBalancer/ingress").and_then(Value::as_array_mut)
+            {
+                for address in ingress.iter_mut().filter(|address| address["ip"].is_string()) {
+                    set(address, "ipMode", "VIP");
+                }
+            }
+        }
         "secrets" => {
             if let Some(text) = object.get_mut("stringData").map(Value::take)
                 && let Some(text) = text.as_object()
@@ -222,6 +235,9 @@ fn set_in(object: &mut Value, map: &str, field: &str, value: &Value) {
 }
 
 fn apps(plural: &str, object: &mut Value) {
+    if plural == "daemonsets" && object["metadata"]["annotations"][TEMPLATE_GENERATION].is_null() {
+        object["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into();
+    }
     let spec = &mut object["spec"];
     if !spec.is_object() {
         return;
@@ -294,10 +310,10 @@ fn set_text(object: &mut Value, field: &str, value: &str) {
 }
 
 fn template(spec: &mut Value) {
-    if let Some(template) = inner(spec, "template") {
-        if let Some(spec) = inner(template, "spec") {
-            pod_spec(spec);
-        }
+    if let Some(template) = inner(spec, "template")
+        && let Some(spec) = inner(template, "spec")
+    {
+        pod_spec(spec);
     }
 }
 
@@ -322,7 +338,7 @@ fn job_spec(spec: &mut Value) {
     set(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
     set(spec, "completionMode", "NonIndexed");
     set(spec, "suspend", false);
-    set(spec, "manualSelector", Value::Null);
+    set(spec, "manualSelector", false);
     let failure_policy = spec["podFailurePolicy"].is_object();
     set(spec, "podReplacementPolicy", if failure_policy { "Failed" } else { "TerminatingOrFailed" });
     if failure_policy {
@@ -565,7 +581,7 @@ fn crd(object: &mut Value) {
     if let (Some(version), false) = (version, known) {
         object["status"]["storedVersions"] = json!([version]);
     }
-    if let Some(hook) = object["spec"]["conversion"]["webhook"]["clientConfig"].get_mut("service") {
+    if let Some(hook) = object.pointer_mut("/spec/conversion/webhook/clientConfig/service") {
         set(hook, "port", 443);
     }
 }

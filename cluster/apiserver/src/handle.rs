@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
-use serde_json::Value;
 
 use crate::authorize::authorize;
 use crate::codec::body_json;
@@ -394,10 +393,4 @@ async fn subresource(
             format!("the subresource `{name}` is not supported by this server"),
         )),
     }
-}
-
-/// The answer as a tree, for the tasks inside the server.
-pub(crate) async fn body_value(response: Response<Body>) -> Option<Value> {
-    let bytes = response.into_body().collect().await.ok()?.to_bytes();
-    serde_json::from_slice(&bytes).ok()
 }

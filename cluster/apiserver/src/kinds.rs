@@ -65,10 +65,6 @@ impl Kind {
         self.storage.get_or_init(|| storage_name(&self.group, &self.plural))
     }
 
-    pub(crate) fn has_verb(&self, verb: &str) -> bool {
-        self.verbs.iter().any(|known| known == verb)
-    }
-
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
@@ -138,20 +134,11 @@ impl Registry {
         self.groups.get(group)?.get(version)?.get(plural)
     }
 
-    /// By kind, for owner references and such.
-    pub(crate) fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        self.groups.get(group)?.get(version)?.values().find(|known| known.kind == kind)
-    }
-
     /// Any version that is served of what is stored under this name.
     pub(crate) fn by_storage(&self, storage: &str) -> Option<&Arc<Kind>> {
         let (group, plural) = storage.split_once('/')?;
         let group = if group == "core" { "" } else { group };
         self.groups.get(group)?.values().rev().find_map(|version| version.get(plural))
-    }
-
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Kind>> {
-        self.groups.values().flat_map(|versions| versions.values()).flat_map(|kinds| kinds.values())
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn forward(
     if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         if subresource == "log" {
             // Nothing has run yet, so the log is empty.
-            return Ok(Reply::text(200, ""));
+            return Ok(Reply::nothing());
         }
         return Err(ApiError::bad_request(format!("pod {} does not have a host assigned", key.name)));
     }

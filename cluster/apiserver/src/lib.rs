@@ -4,7 +4,7 @@
 //! every kind: what kinds differ in is data (`data/`, `kinds`), schemas (`schema` for built-in kinds, `crd` for
 //! custom resources) and a small table of functions (`strategy`, `defaults`, `validate`).
 //!
-//! Deliberately left out: protobuf, CEL, admission webhooks, API aggregation, conversion webhooks, RBAC (see
+//! Deliberately left out: answers in protobuf, CEL, admission webhooks, API aggregation, conversion webhooks, RBAC (see
 //! `authorize`). A request for any of them gets an error that says so.
 //!
 //! ```no_run
@@ -38,6 +38,7 @@ mod openapi;
 mod patch;
 mod pki;
 mod pod;
+mod proto;
 mod read;
 mod reply;
 mod request;

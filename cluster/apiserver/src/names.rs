@@ -109,7 +109,7 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     if name.is_empty() {
         wrong.push("name part must be non-empty".into());
     } else if name.len() > 63 {
-        wrong.push("name part must be no more than 63 characters".into());
+        wrong.push("name part must be no more than 63 bytes".into());
     }
     if !is_qualified_part(name) {
         wrong.push(format!("name part {RULE}"));

@@ -49,7 +49,7 @@ impl Selection {
             known.extend(custom.selectable.iter().map(String::as_str));
         }
         let labels = LabelSelector::parse(query.get("labelSelector"))?;
-        let fields = FieldSelector::parse(query.get("fieldSelector"), &known)?;
+        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind.is_custom())?;
         Ok(Selection { kind: kind.clone(), namespace: namespace.into(), name: name.into(), labels, fields })
     }
 
@@ -237,7 +237,7 @@ fn check_options(query: &Query, watch: bool) -> Result<(), ApiError> {
             forbidden(
                 &mut causes,
                 "resourceVersionMatch",
-                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
             );
         }
     }
@@ -364,7 +364,7 @@ fn expired_token(fresh: String) -> ApiError {
          results. Continuing with the provided token results in an inconsistent list - objects that were created, \
          modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    error.list_continue = Some(fresh);
+    error.list_continue = Some(fresh.into());
     error
 }
 
@@ -401,11 +401,16 @@ pub(crate) async fn list(
 pub(crate) fn list_json(kind: &Kind, page: &Page) -> Bytes {
     let size: usize = page.objects.iter().map(|object| object.json.len() + 64).sum();
     let mut text = BytesMut::with_capacity(size + 256);
+    let mut metadata = page.metadata.clone();
+    if kind.is_custom() && metadata["continue"].is_null() {
+        // Plain lists of custom resources always show it.
+        metadata["continue"] = "".into();
+    }
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
         kind.list_kind,
         kind.api_version(),
-        page.metadata
+        metadata
     );
     text.put_slice(head.as_bytes());
     for (at, object) in page.objects.iter().enumerate() {

@@ -63,6 +63,13 @@ impl Reply {
         Reply::new(code, "text/plain; charset=utf-8", full(text.into()))
     }
 
+    /// 204.
+    pub(crate) fn nothing() -> Reply {
+        let mut reply = Reply::text(204, "");
+        reply.response.headers_mut().remove(header::CONTENT_TYPE);
+        reply
+    }
+
     pub(crate) fn stream(
         code: u16,
         content_type: &'static str,

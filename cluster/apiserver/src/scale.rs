@@ -143,7 +143,7 @@ pub(crate) async fn answer(
             }
         }
     };
-    let replicas = check(kind, key, &scale, &wanted, verb)?;
+    let replicas = check(kind, key, &wanted, verb)?;
     let mut changed = object.clone();
     crd::set_at(&mut changed, &paths(kind).spec, replicas.into());
     let revision = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -170,7 +170,7 @@ pub(crate) async fn answer(
     read::value(kind, &scale, media, query)
 }
 
-fn check(kind: &Kind, key: &Key, old: &Value, wanted: &Value, verb: &str) -> Result<i64, ApiError> {
+fn check(kind: &Kind, key: &Key, wanted: &Value, verb: &str) -> Result<i64, ApiError> {
     let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
     if verb == "update" && *name != *key.name {
         return Err(ApiError::bad_request(format!(
@@ -186,9 +186,13 @@ fn check(kind: &Kind, key: &Key, old: &Value, wanted: &Value, verb: &str) -> Res
         })?,
     };
     if replicas < 0 {
+        if kind.is_custom() {
+            let path = format!(".{}", paths(kind).spec);
+            let cause = Cause::invalid(path, &replicas.into(), "should be a non-negative integer");
+            return Err(ApiError::invalid(&kind.kind, &kind.group, &key.name, vec![cause]));
+        }
         let cause = Cause::invalid("spec.replicas", &replicas.into(), "must be greater than or equal to 0");
         return Err(ApiError::invalid("Scale", "autoscaling", &key.name, vec![cause]));
     }
-    let _ = (kind, old);
     Ok(replicas)
 }

@@ -15,7 +15,7 @@ use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-pub(crate) use normal::normalize;
+pub(crate) use normal::{normalize, normalize_request};
 
 const PRESENCE: &str = include_str!("../data/presence.txt");
 
@@ -65,13 +65,11 @@ pub(crate) enum Presence {
 pub(crate) struct Field {
     pub shape: Shape,
     pub presence: Presence,
-    pub values: &'static [Value],
 }
 
 /// A named type, filled once.
 #[derive(Debug)]
 pub(crate) struct Struct {
-    pub name: &'static str,
     fields: OnceLock<BTreeMap<String, Field>>,
 }
 
@@ -88,8 +86,7 @@ fn cell(name: &str) -> &'static Struct {
     if let Some(known) = cells.get(name) {
         return known;
     }
-    let name: &'static str = Box::leak(name.to_owned().into_boxed_str());
-    let made: &'static Struct = Box::leak(Box::new(Struct { name, fields: OnceLock::new() }));
+    let made: &'static Struct = Box::leak(Box::new(Struct { fields: OnceLock::new() }));
     cells.insert(name.to_owned(), made);
     made
 }
@@ -109,7 +106,11 @@ pub(crate) fn builtin(name: &str) -> &'static TypeInfo {
     if let Some(known) = infos.get(name) {
         return known;
     }
-    let definitions = source::definitions([name]);
+    let mut definitions = source::definitions([name]);
+    if let Some(raw) = definitions.get_mut("io.k8s.apimachinery.pkg.runtime.RawExtension") {
+        // Nobody owns a part of what the server cannot read.
+        raw["x-kubernetes-map-type"] = "atomic".into();
+    }
     for (name, definition) in &definitions {
         let cell = cell(name);
         cell.fields.get_or_init(|| compile(name, definition));
@@ -131,19 +132,14 @@ pub(crate) fn builtin(name: &str) -> &'static TypeInfo {
 
 fn compile(name: &str, definition: &Value) -> BTreeMap<String, Field> {
     let presence = presence(name);
-    let facts = source::facts(name);
     let mut fields = BTreeMap::new();
     for (field, schema) in definition["properties"].as_object().into_iter().flatten() {
-        let values = facts.and_then(|facts| facts.get(field)?.get("enum")?.as_array());
         let presence = presence.get(field.as_str()).copied().unwrap_or(Presence::Optional);
         let presence = match (field.as_str(), presence) {
             ("apiVersion" | "kind", Presence::Optional) => Presence::OmitZero,
             (_, presence) => presence,
         };
-        fields.insert(
-            field.clone(),
-            Field { shape: shape(schema), presence, values: values.map(Vec::as_slice).unwrap_or_default() },
-        );
+        fields.insert(field.clone(), Field { shape: shape(schema), presence });
     }
     fields
 }

@@ -242,7 +242,7 @@ pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 
 impl FieldSelector {
     /// `known` are the fields of the kind.
-    pub(crate) fn parse(text: &str, known: &[&str]) -> Result<FieldSelector, ApiError> {
+    pub(crate) fn parse(text: &str, known: &[&str], custom: bool) -> Result<FieldSelector, ApiError> {
         let mut terms = Vec::new();
         for term in split_terms(text) {
             if term.is_empty() {
@@ -259,6 +259,9 @@ impl FieldSelector {
             };
             let field = term[..at].to_owned();
             let value = unescape(&term[at + sign.len()..]);
+            if !known.contains(&field.as_str()) && custom {
+                return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+            }
             if !known.contains(&field.as_str()) {
                 let names: Vec<String> = known.iter().map(|name| quote(name)).collect();
                 return Err(ApiError::bad_request(format!(

@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::allocate::Reserved;
-use crate::codec;
 use crate::crd;
 use crate::error::Error;
 use crate::kinds::{Kind, Registry};
@@ -75,7 +74,8 @@ pub(crate) struct Server {
     pub services: Arc<str>,
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
-    _lock: Option<std::fs::File>,
+    /// Held until the store is closed.
+    lock: Mutex<Option<std::fs::File>>,
 }
 
 /// Keeps a definition until its objects are gone.
@@ -107,7 +107,7 @@ impl Server {
             services: "core/services".into(),
             api_versions: Mutex::default(),
             open_api: Default::default(),
-            _lock: lock,
+            lock: Mutex::new(lock),
         });
         server.bootstrap().await.map_err(Error::Bootstrap)?;
         server.rebuild_registry();
@@ -142,6 +142,13 @@ impl Server {
             })
         };
         self.store.write(key, decide).await.map(drop)
+    }
+
+    /// Closes the store and gives the folder free.
+    pub(crate) async fn close(&self) {
+        self.closing.send_replace(true);
+        self.store.close().await;
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
@@ -216,13 +223,12 @@ impl Server {
             self.rebuild_registry();
         }
     }
+}
 
-    /// A stored object in any version that is served.
-    pub(crate) fn load(&self, key: &Key) -> Option<(Arc<Kind>, Value)> {
-        let kind = self.registry().by_storage(&key.resource)?.clone();
-        let object = self.store.get_head(key)?;
-        let value = codec::load(&kind, &object);
-        Some((kind, value))
+impl Drop for Server {
+    /// A server that is dropped without `shutdown` leaves no thread behind.
+    fn drop(&mut self) {
+        self.store.begin_close();
     }
 }
 

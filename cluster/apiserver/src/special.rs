@@ -13,7 +13,6 @@ use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
 use crate::request::{Attributes, Media, Query};
-use crate::schema::quantity::Quantity;
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
 use crate::store::{Change, Key, View};
@@ -34,8 +33,35 @@ pub(crate) fn check_patch_options(patch: &Patch, query: &Query) -> Result<(), Ap
 }
 
 /// Warnings that go with an accepted object.
-pub(crate) fn warnings(_kind: &Kind, _object: &Value) -> Vec<String> {
-    Vec::new()
+pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "endpoints") => {
+            warnings
+                .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
+        }
+        ("", "pods") => {
+            let spec = &object["spec"];
+            for (at, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
+                if volume["rbd"].is_object() {
+                    warnings.push(format!(
+                        "spec.volumes[{at}].rbd: deprecated in v1.28, non-functional in v1.31+"
+                    ));
+                }
+            }
+            for (at, constraint) in
+                spec["topologySpreadConstraints"].as_array().into_iter().flatten().enumerate()
+            {
+                if constraint["labelSelector"].is_null() {
+                    warnings.push(format!(
+                        "spec.topologySpreadConstraints[{at}].labelSelector: a null labelSelector results in matching no pod"
+                    ));
+                }
+            }
+        }
+        _ => {}
+    }
+    warnings
 }
 
 /// Kinds that can only be created: their answer is worked out, nothing is stored.
@@ -135,6 +161,8 @@ pub(crate) async fn pod(
     }
 }
 
+const TOO_MANY: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
+
 fn success() -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 })
 }
@@ -211,7 +239,7 @@ async fn evict(
     let value = pod.value();
     let over = matches!(value["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
     if !over && !pod.deleting {
-        guard_disruption(server, &pod.labels, key)?;
+        guard_disruption(server, &pod.labels, key).await?;
     }
     let body = eviction["deleteOptions"].to_string();
     let body = if eviction["deleteOptions"].is_null() { String::new() } else { body };
@@ -221,7 +249,7 @@ async fn evict(
 }
 
 /// Refuses with 429 while a PodDisruptionBudget that selects the Pod allows no disruption.
-fn guard_disruption(
+async fn guard_disruption(
     server: &Server,
     labels: &std::collections::BTreeMap<String, String>,
     key: &Key,
@@ -232,12 +260,23 @@ fn guard_disruption(
         if !selects(&value["spec"]["selector"], labels) {
             continue;
         }
-        let allowed = value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
-        if allowed > 0 {
+        if value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) > 0 {
+            let budget = Key::new(&"policy/poddisruptionbudgets".into(), &key.namespace, &budget.name);
+            let allow = |current: Option<&Arc<crate::store::Object>>, _: &View<'_>| {
+                let Some(current) = current else { return Ok(Change::Nothing) };
+                let mut value = current.value();
+                let left = value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) - 1;
+                if left < 0 {
+                    return Err(ApiError::new(429, "TooManyRequests", TOO_MANY));
+                }
+                value["status"]["disruptionsAllowed"] = left.into();
+                value["status"]["disruptedPods"][&*key.name] = now().into();
+                Ok(Change::Put(value))
+            };
+            server.store.write(&budget, allow).await?;
             continue;
         }
-        let text = "Cannot evict pod as it would violate the pod's disruption budget.";
-        let mut error = ApiError::new(429, "TooManyRequests", text);
+        let mut error = ApiError::new(429, "TooManyRequests", TOO_MANY);
         let status = &value["status"];
         let message = format!(
             "The disruption budget {} needs {} healthy pods and has {} currently",
@@ -278,9 +317,4 @@ pub(crate) fn selects(selector: &Value, labels: &std::collections::BTreeMap<Stri
         }
     }
     true
-}
-
-/// Whether the text is a quantity above zero.
-pub(crate) fn is_positive(text: &str) -> bool {
-    Quantity::parse(text).is_some_and(|quantity| quantity.nano() > 0)
 }

@@ -111,9 +111,9 @@ pub struct ApiError {
     pub reason: &'static str,
     pub message: String,
     /// `None` leaves `details` out.
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
     /// `metadata.continue` of a 410.
-    pub list_continue: Option<String>,
+    pub list_continue: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,14 +160,14 @@ impl ApiError {
     /// A path that is no resource.
     pub fn no_such_path() -> ApiError {
         let mut error = ApiError::new(404, "NotFound", "the server could not find the requested resource");
-        error.details = Some(Details::default());
+        error.details = Some(Box::default());
         error
     }
 
     pub fn method_not_allowed() -> ApiError {
         let text = "the server does not allow this method on the requested resource";
         let mut error = ApiError::new(405, "MethodNotAllowed", text);
-        error.details = Some(Details::default());
+        error.details = Some(Box::default());
         error
     }
 
@@ -265,7 +265,7 @@ impl ApiError {
             status["reason"] = self.reason.into();
         }
         if let Some(token) = &self.list_continue {
-            status["metadata"]["continue"] = token.as_str().into();
+            status["metadata"]["continue"] = (**token).into();
         }
         if let Some(details) = &self.details {
             status["details"] = details.to_value();

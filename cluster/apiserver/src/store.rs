@@ -339,7 +339,18 @@ impl Store {
         let shared = store.shared.clone();
         let thread = std::thread::Builder::new()
             .name("dodai-store".into())
-            .spawn(move || Writer { shared, disk, log }.run())
+            .spawn(move || {
+                let mut writer = Writer {
+                    shared,
+                    disk,
+                    log,
+                    reserved: false,
+                    seal_failed: false,
+                    snapshot_at: LOG_BYTES_MAX,
+                };
+                writer.reserve();
+                writer.run();
+            })
             .map_err(|source| LogError::Io { action: "start the thread that writes", file: "log", source })?;
         *lock(&store.thread) = Some(thread);
         Ok(store)
@@ -514,13 +525,15 @@ impl Store {
         }
     }
 
-    /// Writes what is pending, and ends the thread. Later writes are refused, reads go on.
+    /// Tells the thread to end when it has written what is pending. Later writes are refused, reads go on.
+    pub fn begin_close(&self) {
+        lock(&self.shared.head).closing = true;
+        self.shared.wake.notify_one();
+    }
+
+    /// As `begin_close`, and waits for it.
     pub async fn close(&self) {
-        {
-            let mut head = lock(&self.shared.head);
-            head.closing = true;
-            self.shared.wake.notify_one();
-        }
+        self.begin_close();
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -589,7 +602,17 @@ struct Writer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     log: Log,
+    /// Whether the reserve file is there: its space lets deletions through when the disk is full.
+    reserved: bool,
+    /// The seal did not fit; the next write brings another.
+    seal_failed: bool,
+    /// Length of the log (bytes) at which it is replaced by a snapshot.
+    snapshot_at: u64,
 }
+
+const RESERVE: &str = "reserve";
+/// Bytes of the reserve file.
+const RESERVE_LEN: usize = 1 << 20;
 
 impl Writer {
     fn run(mut self) {
@@ -597,7 +620,7 @@ impl Writer {
             let group = {
                 let mut head = lock(&self.shared.head);
                 while head.pending.is_empty() && !head.closing {
-                    if self.log.is_sealed() {
+                    if self.log.is_sealed() || self.seal_failed {
                         head = self.shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
                     } else {
                         let waited = self.shared.wake.wait_timeout(head, SEAL_AFTER);
@@ -614,7 +637,11 @@ impl Writer {
                 let n = head.pending.len().min(GROUP_RECORDS_MAX);
                 head.pending.drain(..n).collect::<Vec<_>>()
             };
-            self.commit(group);
+            if group.is_empty() {
+                self.seal();
+            } else {
+                self.commit(group);
+            }
         }
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let closed = match self.log.len() > LOG_BYTES_OPEN_MAX {
@@ -626,13 +653,44 @@ impl Writer {
         }
     }
 
+    /// Takes space while there is some. Without it the store works all the same.
+    fn reserve(&mut self) {
+        let made = self.disk.create(RESERVE).and_then(|()| self.disk.append(RESERVE, &vec![0; RESERVE_LEN]));
+        self.reserved = made.and_then(|()| self.disk.sync(RESERVE)).is_ok();
+    }
+
+    fn seal(&mut self) {
+        match self.log.seal(&*self.disk) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => self.seal_failed = true,
+            Err(error) => self.fail(Vec::new(), &error),
+        }
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
+        match self.log.commit(&*self.disk, records) {
+            Err(error) if is_full(&error) && self.reserved && records.iter().all(|record| record.deleted) => {
+                tracing::warn!("the disk is full: deletions use the reserve");
+                self.reserved = false;
+                self.disk.remove(RESERVE).map_err(|source| LogError::Io {
+                    action: "remove",
+                    file: RESERVE,
+                    source,
+                })?;
+                self.log.commit(&*self.disk, records)
+            }
+            other => other,
+        }
+    }
+
     fn commit(&mut self, group: Vec<Pending>) {
         let records: Vec<Record> =
             group.iter().map(|write| record_of(&write.key.resource, &write.object, write.deleted)).collect();
-        if let Err(error) = self.log.commit(&*self.disk, &records) {
+        if let Err(error) = self.append(&records) {
             self.fail(group, &error);
             return;
         }
+        self.seal_failed = false;
         for write in &group {
             publish(&self.shared, &write.key, &write.object, write.deleted);
         }
@@ -649,21 +707,29 @@ impl Writer {
             // A writer that went away does not want the answer.
             let _ = write.done.send(Ok(()));
         }
-        if self.log.len() > LOG_BYTES_MAX {
-            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-            if let Err(error) = snapshot(&mut self.log, &*self.disk, &published) {
-                tracing::error!(error = %chain(&error), "cannot write a snapshot");
-                drop(published);
-                self.fail(Vec::new(), &error);
-            }
+        if self.log.len() > self.snapshot_at {
+            self.shrink();
+        }
+    }
+
+    /// Replaces a long log by a snapshot. A failure before the log is replaced harms nobody: it is tried again later.
+    fn shrink(&mut self) {
+        let shared = self.shared.clone();
+        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let made = snapshot(&mut self.log, &*self.disk, &published);
+        drop(published);
+        self.snapshot_at = self.log.len() + LOG_BYTES_MAX;
+        let Err(error) = made else { return };
+        tracing::error!(error = %chain(&error), "cannot write a snapshot");
+        if matches!(&error, LogError::Io { action: "sync the folder of", file: "log", .. }) {
+            self.fail(Vec::new(), &error);
         }
     }
 
     /// Takes back everything that is not published. After a full disk writing may go on; after any other error the
     /// state of the file is unknown and only a restart helps.
     fn fail(&mut self, group: Vec<Pending>, error: &LogError) {
-        let full = matches!(error, LogError::Io { action: "append to", file: "log", source }
-            if source.kind() == std::io::ErrorKind::StorageFull);
+        let full = is_full(error);
         let reason = if full { StoreError::NoSpace } else { StoreError::Failed(chain(error)) };
         tracing::error!(error = %chain(error), "a write to the store failed");
         let mut head = lock(&self.shared.head);
@@ -678,6 +744,12 @@ impl Writer {
             let _ = write.done.send(Err(reason.clone()));
         }
     }
+}
+
+/// Whether a write did not fit on the disk and left no trace.
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Io { action: "append to", file: "log", source }
+        if source.kind() == std::io::ErrorKind::StorageFull)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -139,8 +139,15 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
         }
         ("", "persistentvolumeclaims") => object["status"] = json!({ "phase": "Pending" }),
-        ("", "persistentvolumes") => object["status"] = json!({ "phase": "Pending" }),
-        ("batch", "jobs") => crate::pod::job_selector(object),
+        ("", "persistentvolumes") => {
+            object["status"] = json!({ "phase": "Pending", "lastPhaseTransitionTime": crate::write::now() });
+        }
+        ("batch", "jobs") => {
+            crate::pod::job_selector(object);
+            if object["metadata"]["labels"].as_object().is_none_or(|labels| labels.is_empty()) {
+                object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
+            }
+        }
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             let storage = object["spec"]["versions"].as_array().into_iter().flatten();
             let storage = storage.into_iter().find(|version| version["storage"] == true);
@@ -149,9 +156,6 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
         }
         ("certificates.k8s.io", "certificatesigningrequests") => object["status"] = json!({}),
         _ => {}
-    }
-    if kind.is_custom() && !kind.has_status() {
-        // Without the subresource, status is a field like any other.
     }
 }
 
@@ -168,11 +172,9 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
                     let name = object["metadata"]["name"].clone();
                     object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
                 }
-                ("", "pods") => {
-                    copy_or_remove(&old["spec"].clone(), &mut object["spec"], "ephemeralContainers");
-                }
+                ("", "pods") => crate::admission::tolerations(&mut object["spec"]),
                 ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
-                ("", "services") => {}
+                ("apps", "daemonsets") => template_generation(old, object),
                 _ => {}
             }
         }
@@ -205,8 +207,12 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
         Door::Part(name) => {
             let mut kept = old.clone();
             let meta = object["metadata"].take();
-            copy_or_remove(&meta, &mut kept["metadata"], "managedFields");
-            copy_or_remove(&meta, &mut kept["metadata"], "resourceVersion");
+            if name == "finalize" {
+                kept["metadata"] = meta;
+            } else {
+                copy_or_remove(&meta, &mut kept["metadata"], "managedFields");
+                copy_or_remove(&meta, &mut kept["metadata"], "resourceVersion");
+            }
             match name.as_str() {
                 "finalize" => copy_or_remove(&object["spec"].clone(), &mut kept["spec"], "finalizers"),
                 "ephemeralcontainers" => {
@@ -219,6 +225,14 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
             *object = kept;
         }
     }
+}
+
+fn template_generation(old: &Value, object: &mut Value) {
+    let field = crate::defaults::TEMPLATE_GENERATION;
+    let before: i64 =
+        old["metadata"]["annotations"][field].as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let changed = old["spec"]["template"] != object["spec"]["template"];
+    object["metadata"]["annotations"][field] = (before + i64::from(changed)).to_string().into();
 }
 
 fn stored_versions(object: &mut Value) {
@@ -256,6 +270,6 @@ pub(crate) fn validate_update(
         return;
     }
     if !kind.is_custom() && *door != Door::Status {
-        validate::update(kind, old, object, causes);
+        validate::update(kind, door, old, object, causes);
     }
 }

@@ -22,7 +22,8 @@ pub(crate) fn table(
     let include = query.get("includeObject");
     if !matches!(include, "" | "None" | "Metadata" | "Object") {
         return Err(ApiError::bad_request(format!(
-            "unrecognized includeObject value: {}",
+            "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', \
+             'None', or empty",
             crate::status::quote(include)
         )));
     }

@@ -12,7 +12,6 @@ use crate::admission;
 use crate::codec::{self, FieldValidation};
 use crate::convert;
 use crate::kinds::Kind;
-use crate::names;
 use crate::patch::{Patch, PatchKind};
 use crate::request::Query;
 use crate::schema::decode;
@@ -182,6 +181,7 @@ impl Request<'_> {
         let Some(custom) = self.kind.custom.clone() else { return Ok(Vec::new()) };
         let mut unknown = Vec::new();
         custom.schema.prune(object, true, &mut unknown);
+        unknown.sort();
         Ok(unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect())
     }
 
@@ -193,7 +193,7 @@ impl Request<'_> {
         } else {
             strategy::defaults(&self.kind, object);
         }
-        codec::normalize(&self.kind, object);
+        codec::normalize_request(&self.kind, object);
         codec::set_type(object, &self.kind);
     }
 
@@ -467,13 +467,17 @@ impl Request<'_> {
             && !strategy::waits_for_finalize(kind, &object);
         let stored = self.stored_form(&object)?;
         if self.dry_run {
+            object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
             return Ok(Outcome { created: false, object });
         }
-        let change = if gone { Change::Delete(stored) } else { Change::Put(stored) };
+        // The last state that watchers see is the last one that was stored.
+        let change = if gone { Change::Delete(seen.value()) } else { Change::Put(stored) };
         let written = self.store(Some(seen), change, |_| Ok(())).await?;
         release.keep();
         if gone {
             self.server.after_delete(kind, &old);
+            object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
+            return Ok(Outcome { created: false, object });
         }
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
@@ -640,10 +644,6 @@ impl Request<'_> {
             unknown.extend(self.prune(&mut config)?);
         }
         self.report(unknown)?;
-        config["metadata"]["name"] = (*self.key.name).into();
-        if self.kind.namespaced {
-            config["metadata"]["namespace"] = (*self.key.namespace).into();
-        }
         let time = now();
         let reset = strategy::reset_fields(&self.kind, &self.door);
         let request = self.managed(&time, reset.as_ref());
@@ -667,6 +667,7 @@ impl Request<'_> {
         )?;
         let decoded = codec::decode_value(&self.kind, merged)?;
         let mut object = decoded.value;
+        object["metadata"]["name"] = (*self.key.name).into();
         self.prune(&mut object)?;
         self.check_namespace(&mut object)?;
         self.defaulted(&mut object);
@@ -782,9 +783,4 @@ fn same_but_times(old: &Value, new: &Value) -> bool {
         object
     };
     plain(old) == plain(new)
-}
-
-/// Whether a name may be used at all, for what has no rule of its own.
-pub(crate) fn plain_name(text: &str) -> Option<String> {
-    names::subdomain(text)
 }

@@ -2,4 +2,13 @@
 
 mod it {
     mod basics;
+    mod collection;
+    mod definitions;
+    mod disk;
+    mod facts;
+    mod kubectl;
+    mod kubelet;
+    mod limits;
+    mod store;
+    mod watching;
 }

@@ -9,6 +9,7 @@ mod node_object;
 mod plan;
 mod ports;
 mod probes;
+mod restart;
 mod status;
 mod volumes;
 mod worker;
@@ -159,8 +160,9 @@ pub(crate) async fn run(shared: Arc<Shared>, pinned: crate::PinnedImages, stop: 
     Manager { shared, workers: BTreeMap::new(), running: JoinSet::new(), stop }.run().await;
 }
 
-/// Makes the Node known.
+/// Makes the Node known, after taking back what is stored about its Pods and may no longer be so.
 pub(crate) async fn register(shared: &Shared) -> Result<()> {
+    restart::mark_unready(&shared.client, NODE_NAME).await?;
     node_object::register(shared).await
 }
 

@@ -75,8 +75,17 @@ pub const SUPERVISOR_ARGUMENT: &str = "__pod-supervisor";
 pub struct Node {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    kubelet: JoinHandle<()>,
-    forwarder: JoinHandle<()>,
+    /// Kubelet and forwarder.
+    parts: Vec<JoinHandle<()>>,
+}
+
+/// A node that is dropped stops at once and tells nobody, as if it was killed: Pods go on under their supervisors.
+impl Drop for Node {
+    fn drop(&mut self) {
+        for part in &self.parts {
+            part.abort();
+        }
+    }
 }
 
 impl Node {
@@ -105,8 +114,10 @@ impl Node {
         kubelet::register(&shared).await?;
         let (stop, stopped) = watch::channel(false);
         Ok(Node {
-            kubelet: tokio::spawn(kubelet::run(Arc::clone(&shared), config.pinned, stopped.clone())),
-            forwarder: tokio::spawn(forwarder::run(client, drains, config.limits, stopped)),
+            parts: vec![
+                tokio::spawn(kubelet::run(Arc::clone(&shared), config.pinned, stopped.clone())),
+                tokio::spawn(forwarder::run(client, drains, config.limits, stopped)),
+            ],
             shared,
             stop,
         })
@@ -134,9 +145,9 @@ impl Node {
 
     /// Ends every Pod by its grace, waits for those that must run to their end, and stops forwarding. The API must
     /// answer until this returns.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         let _ = self.stop.send(true);
-        for part in [self.kubelet, self.forwarder] {
+        for part in std::mem::take(&mut self.parts) {
             if let Err(error) = part.await {
                 tracing::warn!(%error, "a part of the node ended badly");
             }
@@ -146,6 +157,8 @@ impl Node {
 
 /// Returns when the node ends.
 pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    // An error means that the node was dropped, which ends it as well.
-    let _ = stop.wait_for(|stop| *stop).await;
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // The node was dropped, and whoever waits here with it.
+        std::future::pending().await
+    }
 }

@@ -4,5 +4,13 @@
 
 #[path = "it/common.rs"]
 mod common;
+#[path = "it/exec.rs"]
+mod exec;
+#[path = "it/forwarder.rs"]
+mod forwarder;
+#[path = "it/images.rs"]
+mod images;
+#[path = "it/kubelet.rs"]
+mod kubelet;
 #[path = "it/supervisor.rs"]
 mod supervisor;

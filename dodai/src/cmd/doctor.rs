@@ -1,11 +1,10 @@
 //! `dodai doctor`: tries what Pods need on this machine, and says what to do where it is forbidden.
 
-use dodai_node::doctor::Finding;
 use serde::Serialize;
 
 use crate::cli::{Doctor, Format};
 use crate::failure::{Context, FAILED, Failure, Result};
-use crate::{machine, screen};
+use crate::screen;
 
 #[derive(Serialize)]
 struct Check {
@@ -15,8 +14,20 @@ struct Check {
     hints: Vec<String>,
 }
 
+impl From<dodai_node::doctor::Check> for Check {
+    fn from(check: dodai_node::doctor::Check) -> Check {
+        Check {
+            name: check.name,
+            ok: check.ok,
+            detail: check.detail,
+            hints: check.hint.into_iter().collect(),
+        }
+    }
+}
+
 pub(crate) async fn run(args: &Doctor) -> Result<()> {
-    let checks = [container().await, python().await];
+    let mut checks: Vec<Check> = dodai_node::doctor::check().into_iter().map(Check::from).collect();
+    checks.push(python().await);
     let well = checks.iter().all(|check| check.ok);
     match args.output {
         Format::Json => {
@@ -33,18 +44,6 @@ pub(crate) async fn run(args: &Doctor) -> Result<()> {
         }
     }
     if well { Ok(()) } else { Err(Failure::silent(FAILED)) }
-}
-
-async fn container() -> Check {
-    match machine::try_container(&std::env::temp_dir()).await {
-        Finding::Works => Check {
-            name: "containers",
-            ok: true,
-            detail: "a process ran in mount and PID namespaces of its own".to_owned(),
-            hints: Vec::new(),
-        },
-        Finding::Fails { problem, hints } => Check { name: "containers", ok: false, detail: problem, hints },
-    }
 }
 
 /// Needed by Python projects only, so that its absence is no failure of the machine.

@@ -113,9 +113,12 @@ fn versions(spec: &Value, causes: &mut Vec<Cause>) {
     for (at, version) in versions.iter().enumerate() {
         let base = format!("spec.versions[{at}]");
         let name = version["name"].as_str().unwrap_or_default();
-        for detail in names::label_1035(name) {
-            causes.push(Cause::invalid(format!("{base}.name"), &name.into(), &detail));
+        let wrong = names::label_1035(name);
+        if at == 0 {
+            causes.extend(wrong.iter().map(|detail| Cause::invalid("spec.version", &name.into(), detail)));
         }
+        causes
+            .extend(wrong.iter().map(|detail| Cause::invalid(format!("{base}.name"), &name.into(), detail)));
         if seen.contains(&name) {
             causes.push(Cause::invalid(
                 "spec.versions",
@@ -173,9 +176,8 @@ fn check_scale(scale: &Value, base: &str, causes: &mut Vec<Cause>) {
             }
             continue;
         }
-        let simple = text.starts_with('.')
-            && !text.contains(['[', ']', '*', '?', '(', ')', '"', '\''])
-            && !text.contains("..");
+        let simple =
+            text.starts_with('.') && !text.contains(['*', '?', '(', ')', '"', '\'']) && !text.contains("..");
         if !simple {
             causes.push(Cause::invalid(path, &text.into(), "is not a valid simple json path"));
         } else if field == "labelSelectorPath" && !text.starts_with(".spec.") && !text.starts_with(".status.")
@@ -209,6 +211,7 @@ fn selectable(version: &Value, schema: &Value, base: &str, causes: &mut Vec<Caus
             .try_fold(schema, |schema, part| schema["properties"].get(part));
         match found.and_then(|schema| schema["type"].as_str()) {
             Some("string" | "boolean" | "integer") => {}
+            None => causes.push(Cause::invalid(path, &text.into(), "is an invalid path: does not refer to a valid field")),
             _ => causes.push(Cause::invalid(path, &text.into(), "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.")),
         }
     }

@@ -166,13 +166,15 @@ impl Structural {
                 });
                 for (key, inner) in map.iter_mut() {
                     if known(key) {
+                        if key == "metadata" && !path.is_empty() {
+                            // The object itself has had its metadata checked already.
+                            embedded_metadata(inner, &join(path, key), unknown);
+                        }
                         continue;
                     }
+                    // Below an open place everything stays.
                     if let Some(schema) = self.child(key) {
-                        let meta = schema.embedded;
-                        schema.prune_at(inner, meta, schema.preserve, &join(path, key), unknown);
-                    } else if preserve {
-                        // Below an open place everything stays.
+                        schema.prune_at(inner, schema.embedded, schema.preserve, &join(path, key), unknown);
                     }
                 }
             }
@@ -334,7 +336,7 @@ impl Structural {
     fn check_embedded(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
         for key in ["apiVersion", "kind"] {
             match map.get(key) {
-                None => causes.push(Cause::required(join(path, key), "must not be empty")),
+                None => causes.push(Cause::required(join(path, key), "")),
                 Some(Value::String(text)) if text.is_empty() => {
                     causes.push(Cause::required(join(path, key), "must not be empty"));
                 }
@@ -475,6 +477,19 @@ impl Structural {
     }
 }
 
+fn embedded_metadata(meta: &mut Value, path: &str, unknown: &mut Vec<String>) {
+    let known = crate::schema::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").fields();
+    if let Some(map) = meta.as_object_mut() {
+        map.retain(|key, _| {
+            let keep = known.contains_key(key);
+            if !keep {
+                unknown.push(join(path, key));
+            }
+            keep
+        });
+    }
+}
+
 fn same(left: &Value, right: &Value) -> bool {
     match (left.as_f64(), right.as_f64()) {
         (Some(left), Some(right)) => left == right,
@@ -498,13 +513,13 @@ fn field_of(path: &str) -> String {
     if path.is_empty() { "<nil>".into() } else { path.to_owned() }
 }
 
-/// Removes nulls below `spec` and such that stand where a default exists but null is not allowed, and keeps the rest.
+/// Removes nulls that stand where null is not allowed.
 pub(crate) fn drop_nulls(schema: &Structural, value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.retain(|key, inner| {
                 let Some(schema) = schema.child(key) else { return true };
-                !(inner.is_null() && !schema.nullable && schema.default.is_some())
+                !inner.is_null() || schema.nullable
             });
             for (key, inner) in map.iter_mut() {
                 if let Some(schema) = schema.child(key) {

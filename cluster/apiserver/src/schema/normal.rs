@@ -7,17 +7,25 @@ use super::{Presence, Shape, Struct};
 /// Brings an object into its stored form.
 pub(crate) fn normalize(object: &mut Value, ty: &'static Struct) {
     if let Value::Object(map) = object {
-        normalize_struct(map, ty);
+        normalize_struct(map, ty, false);
     }
 }
 
-fn normalize_struct(map: &mut Map<String, Value>, ty: &'static Struct) {
+/// As `normalize`, but an empty list that was sent stays one where a missing list would be null: whoever sent it owns
+/// it.
+pub(crate) fn normalize_request(object: &mut Value, ty: &'static Struct) {
+    if let Value::Object(map) = object {
+        normalize_struct(map, ty, true);
+    }
+}
+
+fn normalize_struct(map: &mut Map<String, Value>, ty: &'static Struct, request: bool) {
     map.retain(|key, _| ty.fields().contains_key(key));
     for (name, field) in ty.fields() {
         if let Some(value) = map.get_mut(name) {
-            normalize_value(value, &field.shape);
+            normalize_value(value, &field.shape, request);
         }
-        let empty = map.get(name).is_none_or(|value| is_empty(value, field.presence));
+        let empty = map.get(name).is_none_or(|value| is_empty(value, field.presence, request));
         if !empty {
             continue;
         }
@@ -34,7 +42,7 @@ fn normalize_struct(map: &mut Map<String, Value>, ty: &'static Struct) {
             Presence::Always => {
                 if !map.get(name).is_some_and(Value::is_object) {
                     let mut value = Value::Object(Map::new());
-                    normalize_value(&mut value, &field.shape);
+                    normalize_value(&mut value, &field.shape, request);
                     map.insert(name.clone(), value);
                 }
             }
@@ -42,10 +50,10 @@ fn normalize_struct(map: &mut Map<String, Value>, ty: &'static Struct) {
     }
 }
 
-fn is_empty(value: &Value, presence: Presence) -> bool {
+fn is_empty(value: &Value, presence: Presence, request: bool) -> bool {
     match value {
         Value::Null => true,
-        Value::Array(items) => items.is_empty(),
+        Value::Array(items) => items.is_empty() && !(request && presence == Presence::WriteNull),
         // A pointer to an empty struct says something (`emptyDir: {}`); an empty map does not, but the two are told
         // apart by `normalize_value`, which turns empty maps into null.
         Value::Object(_) => presence == Presence::WriteNull && value.as_object().is_some_and(Map::is_empty),
@@ -65,21 +73,21 @@ fn zero(shape: &Shape) -> Value {
         Shape::List(_) | Shape::Map(_) => Value::Null,
         Shape::Struct(ty) => {
             let mut map = Map::new();
-            normalize_struct(&mut map, ty);
+            normalize_struct(&mut map, ty, false);
             Value::Object(map)
         }
     }
 }
 
-fn normalize_value(value: &mut Value, shape: &Shape) {
+fn normalize_value(value: &mut Value, shape: &Shape, request: bool) {
     match (shape, &mut *value) {
-        (Shape::Struct(ty), Value::Object(map)) => normalize_struct(map, ty),
+        (Shape::Struct(ty), Value::Object(map)) => normalize_struct(map, ty, request),
         (Shape::List(element), Value::Array(items)) => {
             for item in items {
                 if item.is_null() {
                     *item = zero(element);
                 }
-                normalize_value(item, element);
+                normalize_value(item, element, request);
             }
         }
         (Shape::Map(element), Value::Object(map)) => {
@@ -91,7 +99,7 @@ fn normalize_value(value: &mut Value, shape: &Shape) {
                 if item.is_null() {
                     *item = zero(element);
                 }
-                normalize_value(item, element);
+                normalize_value(item, element, request);
             }
         }
         _ => {}

@@ -126,7 +126,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             vec![
                 name,
                 spec["type"].clone(),
-                or(text(&spec["clusterIP"]), "None"),
+                or(text(&spec["clusterIP"]), "<none>"),
                 external_address(object),
                 service_ports(spec),
                 born,
@@ -137,7 +137,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             vec![name, (count(&object["data"]) + count(&object["binaryData"])).into(), born]
         }
         ("", "secrets") => vec![name, object["type"].clone(), count(&object["data"]).into(), born],
-        ("", "serviceaccounts") => vec![name, count(&object["secrets"]).into(), born],
+        ("", "serviceaccounts") => vec![name, born],
         ("", "namespaces") => vec![name, status["phase"].clone(), born],
         ("", "nodes") => node(object, now),
         ("", "endpoints") => vec![name, endpoints(object), born],
@@ -254,7 +254,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         }
         ("apps", "controllerrevisions") => {
             let owner = list(&meta["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
-            let owner = owner.map(|owner| owner_name(owner)).unwrap_or_else(|| "<none>".into());
+            let owner = owner.map(owner_name).unwrap_or_else(|| "<none>".into());
             vec![name, owner.into(), n(&object["revision"]).into(), born]
         }
         ("batch", "jobs") => job(object, now),
@@ -597,6 +597,7 @@ fn node(object: &Value, now: Timestamp) -> Vec<Value> {
             roles.push(text(value));
         }
     }
+    roles.sort();
     let address = |ty: &str| {
         let found = list(&status["addresses"]).iter().find(|address| address["type"] == ty);
         or(found.map(|address| text(&address["address"])).unwrap_or_default(), "<none>")
@@ -612,7 +613,11 @@ fn node(object: &Value, now: Timestamp) -> Vec<Value> {
         address("InternalIP"),
         address("ExternalIP"),
         unknown("osImage"),
-        unknown("kernelVersion"),
+        match (text(&info["kernelVersion"]), text(&info["architecture"])) {
+            (kernel, _) if kernel.is_empty() => "<unknown>".into(),
+            (kernel, machine) if machine.is_empty() => kernel.into(),
+            (kernel, machine) => format!("{kernel} ({machine})").into(),
+        },
         unknown("containerRuntimeVersion"),
     ]
 }

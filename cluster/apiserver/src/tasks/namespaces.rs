@@ -104,12 +104,12 @@ async fn finish(server: &Arc<Server>, key: &Key, left: &[(Arc<str>, usize)]) {
             let Some(current) = current else { return Ok(Change::Nothing) };
             let before = current.value();
             let mut value = before.clone();
-            if left.is_empty() {
-                if let Some(list) = value["spec"]["finalizers"].as_array_mut() {
-                    list.retain(|finalizer| finalizer != "kubernetes");
-                    if list.is_empty() {
-                        value["spec"] = json!({});
-                    }
+            if left.is_empty()
+                && let Some(list) = value["spec"]["finalizers"].as_array_mut()
+            {
+                list.retain(|finalizer| finalizer != "kubernetes");
+                if list.is_empty() {
+                    value["spec"] = json!({});
                 }
             }
             for (ty, status, reason, message) in &report {

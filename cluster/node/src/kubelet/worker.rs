@@ -30,6 +30,8 @@ const FILES_EVERY: Duration = Duration::from_secs(30);
 const GRACE_DEFAULT_S: i64 = 30;
 /// Grace of a Pod whose object is gone already.
 const GONE_GRACE: Duration = Duration::from_secs(2);
+/// How long after SIGKILL processes may take to be gone.
+const HANGS_MAX: Duration = Duration::from_secs(30);
 /// Findings of probes on their way to the worker.
 const FINDINGS_MAX: usize = 64;
 /// Starts that may fail for reasons of this machine before that is called an error of the container.
@@ -44,7 +46,7 @@ struct Worker {
     failures: BTreeMap<String, u32>,
     back_off: BTreeMap<String, BackOff>,
     health: BTreeMap<String, Health>,
-    probes: BTreeMap<String, (u32, AbortHandle)>,
+    probes: BTreeMap<String, (u32, Prober)>,
     findings: (probes::Findings, mpsc::Receiver<(String, Health)>),
     killed: BTreeMap<String, u32>,
     started_at: Timestamp,
@@ -57,6 +59,15 @@ struct Worker {
     files_at: Instant,
     status_at: Option<Instant>,
     events: Events,
+}
+
+/// The task that probes one run of a container; it ends with this.
+struct Prober(AbortHandle);
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Works on a Pod until it is gone, or dodai ends.
@@ -146,7 +157,10 @@ async fn stop_all(handle: &dyn PodHandle, grace: Duration) {
             tracing::warn!(container = name, error = %chain(&error), "cannot stop a container");
         }
     }
-    let _ = state.wait_for(|state| !state.is_running()).await;
+    // SIGKILL ends everything but a process that hangs in the kernel; nobody waits for that one for ever.
+    if timeout(grace + HANGS_MAX, state.wait_for(|state| !state.is_running())).await.is_err() {
+        tracing::warn!(pod = handle.config().name, "its processes do not end");
+    }
 }
 
 fn running(state: &PodState) -> Vec<String> {
@@ -220,6 +234,8 @@ impl Worker {
             }
             let decision = self.step(&order.pod).await;
             if order.stopping && (decision.over || !self.handle.state().borrow().is_running()) {
+                // Nothing runs: its supervisor need not wait for a dodai that may not come back.
+                self.handle.rest().await;
                 return;
             }
             self.wait(&decision).await;
@@ -450,8 +466,7 @@ impl Worker {
             if running == probed {
                 continue;
             }
-            if let Some((_, task)) = self.probes.remove(&container.name) {
-                task.abort();
+            if self.probes.remove(&container.name).is_some() {
                 self.health.remove(&container.name);
             }
             if let Some(attempt) = running {
@@ -463,7 +478,7 @@ impl Worker {
                     port,
                 };
                 let task = tokio::spawn(probes::run(target, self.findings.0.clone()));
-                self.probes.insert(container.name.clone(), (attempt, task.abort_handle()));
+                self.probes.insert(container.name.clone(), (attempt, Prober(task.abort_handle())));
             }
         }
     }
@@ -550,9 +565,7 @@ impl Worker {
     }
 
     fn stop_probes(&mut self) {
-        for (_, (_, task)) in std::mem::take(&mut self.probes) {
-            task.abort();
-        }
+        self.probes.clear();
     }
 
     /// dodai ends: so does this Pod, by its grace.
@@ -584,6 +597,10 @@ impl Worker {
         }
         if let Some(port) = self.handle.config().port {
             self.shared.ports.free(port);
+        }
+        let (namespace, name) = super::key(pod);
+        if self.shared.here(&namespace, &name).is_none() {
+            let _ = std::fs::remove_dir_all(self.shared.data.join("logs").join(namespace).join(name));
         }
     }
 

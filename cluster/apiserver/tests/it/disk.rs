@@ -1,0 +1,190 @@
+//! What is acknowledged stays: restarts, torn and damaged files, `kill -9`.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use dodai_apiserver::{ApiServer, Config, Error, Storage, User};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+/// Set for the child of the `kill -9` test: the folder it writes to.
+const CHILD: &str = "DODAI_TEST_CHILD_FOLDER";
+const WRITERS: usize = 8;
+const ROUNDS: usize = 12;
+
+fn config(folder: &Path) -> Config {
+    Config { storage: Storage::Disk(folder.to_owned()), ..Config::default() }
+}
+
+async fn open(folder: &Path) -> (ApiServer, Api<ConfigMap>) {
+    let server = ApiServer::open(config(folder)).await.unwrap();
+    let maps = Api::default_namespaced(server.client(User::admin("test")));
+    (server, maps)
+}
+
+fn map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({ "metadata": { "name": name }, "data": { "k": "v" } })).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_survives_a_restart_and_revisions_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, maps) = open(folder.path()).await;
+    let made = maps.create(&PostParams::default(), &map("a")).await.unwrap();
+    maps.create(&PostParams::default(), &map("gone")).await.unwrap();
+    maps.delete("gone", &Default::default()).await.unwrap();
+    let before = maps.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    server.shutdown().await.unwrap();
+    let (server, maps) = open(folder.path()).await;
+    assert_eq!(maps.get("a").await.unwrap(), made);
+    assert!(maps.get_opt("gone").await.unwrap().is_none());
+    let next = maps.create(&PostParams::default(), &map("b")).await.unwrap();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    assert!(number(&next.metadata.resource_version.unwrap()) > number(&before));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, _) = open(folder.path()).await;
+    let Err(second) = ApiServer::open(config(folder.path())).await else { panic!("opened twice") };
+    assert!(matches!(second, Error::InUse { .. }), "{second}");
+    server.shutdown().await.unwrap();
+}
+
+/// A folder with ten ConfigMaps, each written by a group of its own.
+async fn written() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, maps) = open(folder.path()).await;
+    for n in 0..10 {
+        maps.create(&PostParams::default(), &map(&format!("m{n}"))).await.unwrap();
+    }
+    server.shutdown().await.unwrap();
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_tail_is_cut_and_everything_before_it_stays() {
+    let folder = written().await;
+    let log = folder.path().join("log");
+    let whole = std::fs::read(&log).unwrap();
+    // Without its seal, the last group may end anywhere.
+    for cut in [1, 40, 70, 200, 500] {
+        std::fs::write(&log, &whole[..whole.len() - cut]).unwrap();
+        let (server, maps) = open(folder.path()).await;
+        let n = maps.list(&ListParams::default()).await.unwrap().items.len();
+        assert!(n >= 9, "{n} of 10 are left after cutting {cut} bytes");
+        maps.create(&PostParams::default(), &map("later")).await.unwrap();
+        server.shutdown().await.unwrap();
+        let (server, maps) = open(folder.path()).await;
+        assert!(maps.get_opt("later").await.unwrap().is_some());
+        server.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_refused_with_file_and_offset_or_harmless() {
+    let folder = written().await;
+    let log = folder.path().join("log");
+    let whole = std::fs::read(&log).unwrap();
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(37) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1 << (at % 8);
+        std::fs::write(&log, &damaged).unwrap();
+        match ApiServer::open(config(folder.path())).await {
+            Err(error) => {
+                refused += 1;
+                let text = format!("{:?}", error);
+                assert!(text.contains("log") && text.contains("offset"), "{text}");
+            }
+            Ok(server) => {
+                let maps: Api<ConfigMap> = Api::default_namespaced(server.client(User::admin("test")));
+                let n = maps.list(&ListParams::default()).await.unwrap().items.len();
+                assert_eq!(n, 10, "a bit flipped at {at} lost an object silently");
+                server.shutdown().await.unwrap();
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_write_survives_kill_9() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "it::disk::child_writes_until_it_is_killed",
+                "--nocapture",
+                "--test-threads",
+                "1",
+            ])
+            .env(CHILD, folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        // The child writes once the first acknowledgement is there.
+        let mut first = String::new();
+        while !first.starts_with("ack ") {
+            first.clear();
+            assert!(lines.read_line(&mut first).unwrap() > 0, "the child ended early");
+        }
+        std::thread::sleep(Duration::from_millis(1 + 17 * round as u64));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        for line in first.lines().chain(rest.lines()) {
+            let parts: Vec<&str> = line.split(' ').collect();
+            if let ["ack", name, version, "end"] = &*parts {
+                acknowledged.push((name.to_string(), version.parse::<u64>().unwrap()));
+            }
+        }
+        let (server, maps) = open(folder.path()).await;
+        for (name, version) in &acknowledged {
+            let found = maps
+                .get(name)
+                .await
+                .unwrap_or_else(|error| panic!("round {round}: `{name}` is lost: {error}"));
+            let now: u64 = found.metadata.resource_version.unwrap().parse().unwrap();
+            assert!(now >= *version, "round {round}: `{name}` went back from {version} to {now}");
+        }
+        server.shutdown().await.unwrap();
+    }
+    println!("{} acknowledged writes over {ROUNDS} kills", acknowledged.len());
+}
+
+/// Not a test by itself: what the test above kills.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_writes_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(CHILD) else { return };
+    let (_server, maps) = open(Path::new(&folder)).await;
+    let run = std::process::id();
+    let writers = (0..WRITERS).map(|writer| {
+        let maps = maps.clone();
+        async move {
+            for n in 0.. {
+                let name = format!("w{run}-{writer}-{}", n / 2);
+                let made = match n % 2 {
+                    0 => maps.create(&PostParams::default(), &map(&name)).await,
+                    _ => {
+                        let patch = json!({ "data": { "k": n.to_string() } });
+                        maps.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await
+                    }
+                };
+                let version = made.unwrap().metadata.resource_version.unwrap();
+                println!("ack {name} {version} end");
+            }
+        }
+    });
+    futures::future::join_all(writers).await;
+}
