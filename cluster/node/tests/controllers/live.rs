@@ -380,3 +380,22 @@ async fn a_pod_waits_for_its_claim_and_for_room() {
         )
         .await;
 }
+
+/// Serves on a socket with the controllers, for the player of recorded transcripts (`apireplay.py`), until it is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "serves until it is killed: DODAI_TOKENS is `admin token:user token`, DODAI_LISTEN an address"]
+async fn serves_for_the_player_of_transcripts() {
+    let tokens = std::env::var("DODAI_TOKENS").unwrap();
+    let (admin, user) = tokens.split_once(':').unwrap();
+    let tokens = [(admin.to_owned(), User::admin("admin")), (user.to_owned(), User::new("alice", &["dev"]))];
+    let config = Config { tokens: tokens.into(), ..Config::default() };
+    let server = ApiServer::open(config).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(std::env::var("DODAI_LISTEN").unwrap()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let serving = server.serve(listener, &dodai_apiserver::Pki::open(folder.path()).unwrap()).await.unwrap();
+    let client = server.client(User::admin("test"));
+    let cluster = Cluster { client, stop: watch::channel(false).0, running: JoinSet::new() };
+    let _running = cluster.with_controllers();
+    println!("serving {}", serving.url());
+    std::future::pending::<()>().await;
+}
