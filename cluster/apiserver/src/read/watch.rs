@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::{Selection, check_options, not_a_form, revision, wait_for};
 use crate::codec;
+use crate::https::Stopped;
 use crate::reply::Reply;
 use crate::request::{Form, Media, Query};
 use crate::server::Server;
@@ -38,6 +39,7 @@ struct Stream {
     columns_sent: bool,
     ended: bool,
     closing: tokio::sync::watch::Receiver<bool>,
+    stopped: Option<Stopped>,
 }
 
 /// watch.
@@ -46,6 +48,7 @@ pub(crate) async fn watch(
     selection: Selection,
     query: &Query,
     media: Media,
+    stopped: Option<Stopped>,
 ) -> Result<Reply, ApiError> {
     let from = revision(query)?;
     query.number("limit")?;
@@ -87,6 +90,7 @@ pub(crate) async fn watch(
         columns_sent: false,
         ended: false,
         closing: server.closing.subscribe(),
+        stopped,
     };
     for object in &initial {
         if !stream.selection.matches(object) {
@@ -124,6 +128,7 @@ impl Stream {
                 biased;
                 taken = self.watcher.next() => Some(taken),
                 _ = self.closing.changed() => return None,
+                () = listener_stops(&mut self.stopped) => return None,
                 () = tokio::time::sleep_until(wake) => None,
             };
             match taken {
@@ -232,6 +237,19 @@ impl Stream {
             codec::set_type(&mut object, kind);
         }
         self.value_line("BOOKMARK", &object)
+    }
+}
+
+/// Waits until the listener of the request stops; for ever, if it came without one.
+async fn listener_stops(stopped: &mut Option<Stopped>) {
+    match stopped {
+        // An error means that the handle is gone, but the listener goes on.
+        Some(Stopped(stopped)) if !*stopped.borrow() => match stopped.changed().await {
+            Ok(()) => {}
+            Err(_) => std::future::pending().await,
+        },
+        Some(_) => {}
+        None => std::future::pending().await,
     }
 }
 
