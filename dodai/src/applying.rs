@@ -55,6 +55,8 @@ pub(crate) struct AppliedApp {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) generation: i64,
+    /// The attempt of its newest Release that counts: an earlier one's failure is not news.
+    pub(crate) attempt: u32,
 }
 
 /// An object in the list of what was applied.
@@ -74,7 +76,7 @@ pub(crate) async fn apply(request: &Request<'_>, manifests: &Manifests) -> Resul
     for manifest in &mut objects {
         pack_source(request, manifest, manifests)?;
     }
-    objects.sort_by_key(|manifest| order(manifest));
+    objects.sort_by_key(order);
     let mut applied = Applied::default();
     let mut entries = BTreeSet::new();
     let mut refused: Vec<String> = Vec::new();
@@ -89,6 +91,7 @@ pub(crate) async fn apply(request: &Request<'_>, manifests: &Manifests) -> Resul
                         namespace: object.namespace().unwrap_or_default(),
                         name: object.name_any(),
                         generation: object.metadata.generation.unwrap_or_default(),
+                        attempt: 1,
                     });
                 }
                 entries.insert(entry);
@@ -216,10 +219,35 @@ fn refused(manifest: &Manifest, error: &kube::Error) -> Failure {
     for (kind, path) in strict_errors(&status.message) {
         messages.push(manifest.place.error(&path, &format!("{kind} `{path}`"), None));
     }
+    let typed = typed_errors(&status.message);
+    let code = if typed.is_empty() { plain.code } else { INVALID };
+    for (path, what) in typed {
+        messages.push(manifest.place.error(&path, &what, None));
+    }
     if messages.is_empty() {
         messages.push(manifest.place.error("kind", &plain.message, None));
     }
-    Failure { message: messages.join("\n\n"), ..plain }
+    Failure { message: messages.join("\n\n"), code, ..plain }
+}
+
+/// The paths in `failed to create typed patch object (...): .spec.x: field not declared in schema`, which server-side apply
+/// answers; several stand on lines of their own behind `errors:`.
+fn typed_errors(message: &str) -> Vec<(String, String)> {
+    if !message.starts_with("failed to create typed patch object") {
+        return Vec::new();
+    }
+    let Some((_, errors)) = message.split_once("): ") else { return Vec::new() };
+    let lines = errors.trim_start_matches("errors:").lines();
+    lines
+        .filter_map(|line| line.trim().strip_prefix('.')?.split_once(": "))
+        .map(|(path, what)| {
+            let what = match what {
+                "field not declared in schema" => format!("unknown field `{path}`"),
+                what => format!("`{path}`: {what}"),
+            };
+            (path.to_owned(), what)
+        })
+        .collect()
 }
 
 /// The paths in `strict decoding error: unknown field "spec.x", duplicate field "spec.y"`.

@@ -197,7 +197,12 @@ impl Follower<'_> {
             let app = self.app(wanted)?;
             let status = app.status.as_ref()?;
             match status.phase? {
-                AppPhase::Failed => failed = true,
+                // What the App says may be about the attempt before this one.
+                AppPhase::Failed
+                    if self.target(wanted).is_some_and(|release| has_failed(release, wanted.attempt)) =>
+                {
+                    failed = true;
+                }
                 AppPhase::Invalid => {
                     let ready = condition::find(&status.conditions, "Ready");
                     let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
@@ -211,6 +216,11 @@ impl Follower<'_> {
         }
         Some(if failed { End::Failed } else { End::Ready })
     }
+}
+
+fn has_failed(release: &Release, attempt: u32) -> bool {
+    let current = release.status.as_ref().and_then(|status| status.attempt).unwrap_or(1);
+    release.phase() == ReleasePhase::Failed && current >= attempt
 }
 
 fn time(entered: &BTreeMap<String, String>, phase: ReleasePhase) -> Option<Timestamp> {

@@ -22,6 +22,9 @@ pub struct Counts {
     pub seconds: f64,
 }
 
+/// A metric's name and where its value comes from.
+type Column = (&'static str, fn(&Counts) -> f64);
+
 /// The counters of all controllers of a process. Labels are the names of controllers, a fixed set.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Counts>>>);
@@ -58,7 +61,7 @@ impl Metrics {
                 );
             }
         }
-        let columns: [(&str, fn(&Counts) -> f64); 4] = [
+        let columns: [Column; 4] = [
             ("controller_runtime_reconcile_errors_total", |counts| counts.errors as f64),
             ("controller_runtime_reconcile_panics_total", |counts| counts.panics as f64),
             ("dodai_kit_actions_total", |counts| counts.actions as f64),

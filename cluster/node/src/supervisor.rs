@@ -235,7 +235,9 @@ impl Supervisor {
 
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
-            if info.ssi_signo as i32 == libc::SIGTERM && !self.ending {
+            // The machine, or whoever runs dodai as a service, ends; that is no reason to cut a release command off.
+            let ends = info.ssi_signo as i32 == libc::SIGTERM && !self.config.run_to_completion;
+            if ends && !self.ending {
                 self.end_pod();
             }
         }

@@ -4,6 +4,8 @@
 
 #[path = "it/common.rs"]
 mod common;
+#[path = "it/exec.rs"]
+mod exec;
 #[path = "it/forwarder.rs"]
 mod forwarder;
 #[path = "it/images.rs"]

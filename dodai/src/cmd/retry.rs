@@ -43,12 +43,12 @@ pub(crate) async fn run(global: &Global, args: &Retry) -> Result<()> {
     if args.no_wait {
         return Ok(());
     }
-    wait_until_taken_up(&api, &newest.name_any(), attempt).await?;
     let steps = Steps::new(global.quiet);
     let apps = [AppliedApp {
         namespace: global.namespace.clone(),
         name: args.app.clone(),
         generation: app.metadata.generation.unwrap_or_default(),
+        attempt: attempt + 1,
     }];
     finish(
         &target.client,
@@ -58,22 +58,4 @@ pub(crate) async fn run(global: &Global, args: &Retry) -> Result<()> {
         follow::follow(&target.client, &apps, &steps, timeout).await,
     )
     .await
-}
-
-/// Until the new attempt has begun, the old failure is still what the status says.
-async fn wait_until_taken_up(api: &Api<Release>, name: &str, before: u32) -> Result<()> {
-    const TAKEN_UP_MAX: std::time::Duration = std::time::Duration::from_secs(30);
-    let taken_up = |release: Option<&Release>| {
-        release.is_none_or(|release| {
-            release.status.as_ref().and_then(|status| status.attempt).unwrap_or(1) > before
-        })
-    };
-    let waited =
-        tokio::time::timeout(TAKEN_UP_MAX, kube::runtime::wait::await_condition(api.clone(), name, taken_up))
-            .await;
-    match waited {
-        Ok(result) => result.map(drop).context("cannot follow the release"),
-        Err(_) => Err(Failure::failed("the request for another try was not taken up")
-            .hint("a newer release exists, or the engine `apps` is not running: `dodai status`")),
-    }
 }

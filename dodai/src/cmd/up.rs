@@ -22,6 +22,8 @@ use crate::progress::Steps;
 use crate::target::{self, DATA_FOLDER};
 use crate::{check, machine, units};
 
+/// File in the data folder that takes the stdout of a detached child.
+const RESULT_FILE: &str = "up-result";
 /// File in the data folder that a detached child writes when it is up: `ready`, `failed` or `timeout`.
 const OUTCOME_FILE: &str = "up-outcome";
 
@@ -148,12 +150,14 @@ async fn detach(args: &Up, data: &Path) -> Result<()> {
     std::fs::create_dir_all(data).context(format!("cannot use the data folder `{}`", data.display()))?;
     let log = data.join("dodai.log");
     let _ = std::fs::remove_file(data.join(OUTCOME_FILE));
-    let file = std::fs::File::create(&log).context(format!("cannot write `{}`", log.display()))?;
-    let errors = file.try_clone().context(format!("cannot write `{}`", log.display()))?;
+    // Its result, the URLs, apart from what it tells on the way.
+    let result = data.join(RESULT_FILE);
+    let out = std::fs::File::create(&result).context(format!("cannot write `{}`", result.display()))?;
+    let errors = std::fs::File::create(&log).context(format!("cannot write `{}`", log.display()))?;
     let this = std::env::current_exe().context("cannot find this program")?;
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != "-d" && argument != "--detach");
     let mut command = std::process::Command::new(this);
-    command.args(arguments).arg("--detached").stdin(Stdio::null()).stdout(file).stderr(errors);
+    command.args(arguments).arg("--detached").stdin(Stdio::null()).stdout(out).stderr(errors);
     // SAFETY: setsid is async-signal-safe, and the closure does nothing else.
     unsafe {
         std::os::unix::process::CommandExt::pre_exec(&mut command, || {
@@ -163,8 +167,8 @@ async fn detach(args: &Up, data: &Path) -> Result<()> {
     let mut child = command.spawn().context("cannot start in the background")?;
     let timeout = super::duration("--timeout", &args.timeout)? + Duration::from_secs(30);
     let outcome = tokio::time::timeout(timeout, wait(&mut child, data)).await;
-    let text = std::fs::read_to_string(&log).unwrap_or_default();
-    eprint!("{text}");
+    eprint!("{}", std::fs::read_to_string(&log).unwrap_or_default());
+    print!("{}", std::fs::read_to_string(&result).unwrap_or_default());
     match outcome.as_deref() {
         Ok("ready") => {
             println!(

@@ -55,7 +55,11 @@ fn kubectl_gets_describes_reads_logs_applies_and_deletes() {
         assert!(all.contains(wanted), "{wanted} in:\n{all}");
     }
     let described = ok(&project, &["describe", "app", "shop"]);
-    assert!(described.contains("Current Release:  shop-v1") && described.contains("Serving"), "{described}");
+    let current = described.lines().find(|line| line.trim().starts_with("Current Release:"));
+    assert!(
+        current.is_some_and(|line| line.ends_with(" shop-v1")) && described.contains("Serving"),
+        "{described}"
+    );
     let pods = ok(&project, &["get", "pods", "-l", "dodai.dev/process=web", "-o", "name"]);
     let pod = pods.lines().next().unwrap();
     assert!(

@@ -67,7 +67,7 @@ fn a_roll_out_under_load_fails_no_request() {
     println!("{} requests over two roll-outs", sent.load(Ordering::Relaxed));
     assert_one_row_each(&project, 3);
     assert_eq!(project.stop(), 0);
-    assert_eq!(project.processes(), Vec::<String>::new());
+    project.assert_nothing_is_left();
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn an_unchanged_second_up_neither_builds_nor_migrates_and_keeps_its_url() {
     let url = project.up(&["--no-logs"]);
     assert_eq!(Client::new(&url, false).post("/order", "product=7").unwrap().code, 201);
     assert_eq!(project.stop(), 0);
-    assert_eq!(project.processes(), Vec::<String>::new(), "a clean stop leaves nothing");
+    project.assert_nothing_is_left();
     let again = project.up(&["--no-logs"]);
     assert_eq!(again, url);
     assert_eq!(Client::new(&url, false).get("/").unwrap().body, "one");

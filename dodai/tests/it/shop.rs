@@ -94,7 +94,7 @@ fn the_django_shop_is_built_migrated_served_and_rolled_forward() {
         "the order is still there"
     );
     assert_eq!(project.stop(), 0);
-    assert_eq!(project.processes(), Vec::<String>::new());
+    project.assert_nothing_is_left();
 }
 
 #[test]

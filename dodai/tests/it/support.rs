@@ -185,6 +185,11 @@ impl Project {
         list[0].clone()
     }
 
+    /// A clean stop leaves no process; supervisors have been told to go, and need a moment.
+    pub(crate) fn assert_nothing_is_left(&self) {
+        eventually("no process is left", || self.processes().is_empty().then_some(()));
+    }
+
     /// Host processes that belong to this project's data folder: supervisors and what runs in their Pods.
     pub(crate) fn processes(&self) -> Vec<String> {
         let data = self.data().canonicalize().unwrap_or_else(|_| self.data()).display().to_string();

@@ -118,7 +118,7 @@ fn verbs_work_in_the_background_and_in_a_pipe() {
     );
 
     project.ok(&["down"]);
-    assert_eq!(project.processes(), Vec::<String>::new());
+    project.assert_nothing_is_left();
     let refused = project.run(&["down", "--delete"]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
     project.ok(&["down", "--delete", "-y"]);

@@ -31,13 +31,13 @@ impl Controller for ReleaseController {
     fn watches(watches: &mut Watches<'_, Release>) {
         watches.read::<App>();
         // Whatever happens to something of an App concerns each of its Releases: one waits for the other.
-        watches.mapped::<Release>(|release, view| of_app(release, view));
-        watches.mapped::<Job>(|job, view| of_app(job, view));
-        watches.mapped::<Pod>(|pod, view| of_app(pod, view));
-        watches.mapped::<Deployment>(|deployment, view| of_app(deployment, view));
-        watches.mapped::<Service>(|service, view| of_app(service, view));
-        watches.mapped::<PersistentVolumeClaim>(|claim, view| of_app(claim, view));
-        watches.mapped::<Lease>(|lease, view| of_app(lease, view));
+        watches.mapped::<Release>(of_app);
+        watches.mapped::<Job>(of_app);
+        watches.mapped::<Pod>(of_app);
+        watches.mapped::<Deployment>(of_app);
+        watches.mapped::<Service>(of_app);
+        watches.mapped::<PersistentVolumeClaim>(of_app);
+        watches.mapped::<Lease>(of_app);
     }
 
     fn observe(view: &View, release: &Arc<Release>) -> World {

@@ -1,5 +1,8 @@
 //! Decides what a Pod needs next. No clock, no client, no runtime: everything it may look at is in [`World`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

@@ -30,6 +30,8 @@ const FILES_EVERY: Duration = Duration::from_secs(30);
 const GRACE_DEFAULT_S: i64 = 30;
 /// Grace of a Pod whose object is gone already.
 const GONE_GRACE: Duration = Duration::from_secs(2);
+/// How long after SIGKILL processes may take to be gone.
+const HANGS_MAX: Duration = Duration::from_secs(30);
 /// Findings of probes on their way to the worker.
 const FINDINGS_MAX: usize = 64;
 /// Starts that may fail for reasons of this machine before that is called an error of the container.
@@ -155,7 +157,10 @@ async fn stop_all(handle: &dyn PodHandle, grace: Duration) {
             tracing::warn!(container = name, error = %chain(&error), "cannot stop a container");
         }
     }
-    let _ = state.wait_for(|state| !state.is_running()).await;
+    // SIGKILL ends everything but a process that hangs in the kernel; nobody waits for that one for ever.
+    if timeout(grace + HANGS_MAX, state.wait_for(|state| !state.is_running())).await.is_err() {
+        tracing::warn!(pod = handle.config().name, "its processes do not end");
+    }
 }
 
 fn running(state: &PodState) -> Vec<String> {
@@ -229,6 +234,8 @@ impl Worker {
             }
             let decision = self.step(&order.pod).await;
             if order.stopping && (decision.over || !self.handle.state().borrow().is_running()) {
+                // Nothing runs: its supervisor need not wait for a dodai that may not come back.
+                self.handle.rest().await;
                 return;
             }
             self.wait(&decision).await;
@@ -590,6 +597,10 @@ impl Worker {
         }
         if let Some(port) = self.handle.config().port {
             self.shared.ports.free(port);
+        }
+        let (namespace, name) = super::key(pod);
+        if self.shared.here(&namespace, &name).is_none() {
+            let _ = std::fs::remove_dir_all(self.shared.data.join("logs").join(namespace).join(name));
         }
     }
 

@@ -17,9 +17,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Body, Query, Refusal};
 use crate::kubelet::Here;
@@ -114,7 +116,11 @@ async fn run(upgraded: Upgraded, here: Here, exec: ExecRequest) {
     let Some(status) = status else { return };
     let goodbye = async {
         let _ = send(&sink, ERROR, status.to_string().as_bytes()).await;
-        let _ = sink.lock().await.close().await;
+        let mut sink = sink.lock().await;
+        // kubectl takes a close without a code for an accident.
+        let normal = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let _ = sink.send(Message::Close(Some(normal))).await;
+        let _ = sink.close().await;
     };
     let _ = timeout(GOODBYE_MAX, goodbye).await;
 }

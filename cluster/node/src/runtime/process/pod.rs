@@ -345,7 +345,16 @@ impl PodHandle for ProcessPod {
     }
 
     fn rest(&self) -> BoxFuture<'_, ()> {
-        self.tell(Request::Shutdown).boxed()
+        async move {
+            self.tell(Request::Shutdown).await;
+            let gone = async {
+                while lock_holder(&self.folder).is_some() {
+                    sleep(LOOK_AGAIN).await;
+                }
+            };
+            let _ = timeout(LEAVE_MAX, gone).await;
+        }
+        .boxed()
     }
 
     fn remove(&self) -> BoxFuture<'_, Result<()>> {
