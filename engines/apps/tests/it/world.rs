@@ -162,6 +162,9 @@ impl World {
 
     fn act(&mut self, action: &Action) -> bool {
         match action {
+            Action::Confirm(..) | Action::ConfirmOwned(_) => {
+                unreachable!("this engine's plans do not confirm")
+            }
             Action::Create(object) => {
                 self.create(object.value.clone());
                 true
