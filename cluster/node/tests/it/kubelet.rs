@@ -394,7 +394,7 @@ async fn probes_gate_readiness_and_kill_what_is_dead() {
     let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
     let told = events.list(&Default::default()).await.unwrap();
     let told: Vec<String> = told.items.into_iter().filter_map(|event| event.message).collect();
-    assert!(told.iter().any(|message| *message == want), "{told:?}");
+    assert!(told.contains(&want), "{told:?}");
     assert!(told.iter().any(|message| message.contains("-> exit 1: is dead")), "{told:?}");
 
     let mut pod = cluster.pod("elsewhere", "");
