@@ -104,7 +104,12 @@ pub(crate) fn try_to_enter(over: &Path, user: Option<(u32, u32)>) -> Result<(), 
     if let Some((uid, gid)) = user {
         map_own_user(uid, gid)?;
     }
-    assemble_and_enter(&RootSpec { over, mounts: &[], host_name: "doctor", privileged: user.is_none_or(|(uid, _)| uid == 0) })
+    assemble_and_enter(&RootSpec {
+        over,
+        mounts: &[],
+        host_name: "doctor",
+        privileged: user.is_none_or(|(uid, _)| uid == 0),
+    })
 }
 
 /// Builds the root and makes it `/` of this mount namespace.
