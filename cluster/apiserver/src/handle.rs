@@ -10,6 +10,7 @@ use crate::authorize::authorize;
 use crate::codec::body_json;
 use crate::delete;
 use crate::discovery;
+use crate::https::Stopped;
 use crate::kinds::Kind;
 use crate::kubelet;
 use crate::openapi;
@@ -135,7 +136,8 @@ async fn resource(
             }
             "watch" => {
                 let selection = Selection::parse(&kind, &path.namespace, &path.name, &query)?;
-                read::watch(server, selection, &query, media).await
+                let stopped = request.extensions().get::<Stopped>().cloned();
+                read::watch(server, selection, &query, media, stopped).await
             }
             _ => main_write(server, user, &kind, key, &query, verb, media, request).await,
         }

@@ -44,6 +44,10 @@ const CONNECTIONS_MAX: usize = 4096;
 /// Time that open connections get when the listener stops.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
+/// Travels with a request: turns true when its listener stops, so that watches end at once.
+#[derive(Clone)]
+pub(crate) struct Stopped(pub(crate) tokio::sync::watch::Receiver<bool>);
+
 /// A running listener. Dropping it leaves the listener running.
 pub struct Serving {
     address: SocketAddr,
@@ -157,8 +161,10 @@ async fn connection(
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await else { return };
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let user = certificate.and_then(|certificate| certificate_user(certificate)).map(Arc::new);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let ending = Stopped(stopped.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let (server, user) = (server.clone(), user.clone());
+        request.extensions_mut().insert(ending.clone());
         let request =
             request.map(|body| body.map_err(|error| Box::new(error) as crate::BoxError).boxed_unsync());
         async move { Ok::<_, Infallible>(respond(&server, user.as_deref(), request).await) }

@@ -60,6 +60,9 @@ impl Default for Config {
 /// Namespaces of every server.
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
 
+/// How long a folder may look used before it counts as used.
+const LOCK_WAIT: Duration = Duration::from_millis(300);
+
 /// What all requests share.
 pub(crate) struct Server {
     pub store: Store,
@@ -268,10 +271,17 @@ async fn open_disk(path: PathBuf) -> Result<(Store, Option<std::fs::File>), Erro
         let folder = |source| Error::Folder { path: path.clone(), source };
         let disk = FileDisk::new(path.clone()).map_err(folder)?;
         let lock = std::fs::File::create(path.join("lock")).map_err(folder)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(Error::Folder { path, source }),
+        let deadline = std::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(std::fs::TryLockError::WouldBlock) if std::time::Instant::now() < deadline => {
+                    // A process that was just started holds copies of our files until it runs its own program.
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),
+                Err(std::fs::TryLockError::Error(source)) => return Err(Error::Folder { path, source }),
+            }
         }
         let store = Store::open(Arc::new(disk)).map_err(|source| Error::Store { path, source })?;
         Ok((store, Some(lock)))

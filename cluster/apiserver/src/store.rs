@@ -8,10 +8,11 @@
 
 pub mod disk;
 mod log;
+mod watcher;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -20,21 +21,15 @@ use tokio::sync::{oneshot, watch};
 use disk::Disk;
 pub use log::LogError;
 use log::{Log, Record};
+pub use watcher::Watcher;
+use writer::Writer;
 
 /// Events kept per resource for watches and reads of the past.
 const RING_EVENTS_MAX: usize = 10_000;
 /// Bytes of JSON kept per resource for the same.
 const RING_BYTES_MAX: usize = 32 << 20;
-/// Log length (bytes) from which a snapshot replaces it.
-const LOG_BYTES_MAX: u64 = 64 << 20;
 /// A log longer than this (bytes) is replaced when the store opens or closes.
 const LOG_BYTES_OPEN_MAX: u64 = 4 << 20;
-/// Writes that may wait for one sync.
-const GROUP_RECORDS_MAX: usize = 4096;
-/// How long the log stays unsealed after the last write.
-const SEAL_AFTER: Duration = Duration::from_millis(50);
-/// Events handed to a watcher at a time.
-const WATCH_BATCH_MAX: usize = 512;
 
 /// Why the store refuses.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -340,16 +335,7 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("dodai-store".into())
             .spawn(move || {
-                let mut writer = Writer {
-                    shared,
-                    disk,
-                    log,
-                    reserved: false,
-                    seal_failed: false,
-                    snapshot_at: LOG_BYTES_MAX,
-                };
-                writer.reserve();
-                writer.run();
+                Writer::new(shared, disk, log).run();
             })
             .map_err(|source| LogError::Io { action: "start the thread that writes", file: "log", source })?;
         *lock(&store.thread) = Some(thread);
@@ -594,219 +580,5 @@ fn record_of(resource: &str, object: &Object, deleted: bool) -> Record {
         name: object.name.to_string(),
         value: object.json.to_vec(),
         deleted,
-    }
-}
-
-/// The thread that writes groups.
-struct Writer {
-    shared: Arc<Shared>,
-    disk: Arc<dyn Disk>,
-    log: Log,
-    /// Whether the reserve file is there: its space lets deletions through when the disk is full.
-    reserved: bool,
-    /// The seal did not fit; the next write brings another.
-    seal_failed: bool,
-    /// Length of the log (bytes) at which it is replaced by a snapshot.
-    snapshot_at: u64,
-}
-
-const RESERVE: &str = "reserve";
-/// Bytes of the reserve file.
-const RESERVE_LEN: usize = 1 << 20;
-
-impl Writer {
-    fn run(mut self) {
-        loop {
-            let group = {
-                let mut head = lock(&self.shared.head);
-                while head.pending.is_empty() && !head.closing {
-                    if self.log.is_sealed() || self.seal_failed {
-                        head = self.shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
-                    } else {
-                        let waited = self.shared.wake.wait_timeout(head, SEAL_AFTER);
-                        let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                        head = again;
-                        if timeout.timed_out() && head.pending.is_empty() {
-                            break;
-                        }
-                    }
-                }
-                if head.pending.is_empty() && head.closing {
-                    break;
-                }
-                let n = head.pending.len().min(GROUP_RECORDS_MAX);
-                head.pending.drain(..n).collect::<Vec<_>>()
-            };
-            if group.is_empty() {
-                self.seal();
-            } else {
-                self.commit(group);
-            }
-        }
-        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = match self.log.len() > LOG_BYTES_OPEN_MAX {
-            true => snapshot(&mut self.log, &*self.disk, &published),
-            false => self.log.seal(&*self.disk),
-        };
-        if let Err(error) = closed {
-            tracing::error!(error = %chain(&error), "the store could not be closed cleanly; its log is kept");
-        }
-    }
-
-    /// Takes space while there is some. Without it the store works all the same.
-    fn reserve(&mut self) {
-        let made = self.disk.create(RESERVE).and_then(|()| self.disk.append(RESERVE, &vec![0; RESERVE_LEN]));
-        self.reserved = made.and_then(|()| self.disk.sync(RESERVE)).is_ok();
-    }
-
-    fn seal(&mut self) {
-        match self.log.seal(&*self.disk) {
-            Ok(()) => {}
-            Err(error) if is_full(&error) => self.seal_failed = true,
-            Err(error) => self.fail(Vec::new(), &error),
-        }
-    }
-
-    fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
-        match self.log.commit(&*self.disk, records) {
-            Err(error) if is_full(&error) && self.reserved && records.iter().all(|record| record.deleted) => {
-                tracing::warn!("the disk is full: deletions use the reserve");
-                self.reserved = false;
-                self.disk.remove(RESERVE).map_err(|source| LogError::Io {
-                    action: "remove",
-                    file: RESERVE,
-                    source,
-                })?;
-                self.log.commit(&*self.disk, records)
-            }
-            other => other,
-        }
-    }
-
-    fn commit(&mut self, group: Vec<Pending>) {
-        let records: Vec<Record> =
-            group.iter().map(|write| record_of(&write.key.resource, &write.object, write.deleted)).collect();
-        if let Err(error) = self.append(&records) {
-            self.fail(group, &error);
-            return;
-        }
-        self.seal_failed = false;
-        for write in &group {
-            publish(&self.shared, &write.key, &write.object, write.deleted);
-        }
-        let mut head = lock(&self.shared.head);
-        for write in &group {
-            let newest =
-                head.overlay.get(&write.key).is_some_and(|(revision, _)| *revision == write.object.revision);
-            if newest {
-                head.overlay.remove(&write.key);
-            }
-        }
-        drop(head);
-        for write in group {
-            // A writer that went away does not want the answer.
-            let _ = write.done.send(Ok(()));
-        }
-        if self.log.len() > self.snapshot_at {
-            self.shrink();
-        }
-    }
-
-    /// Replaces a long log by a snapshot. A failure before the log is replaced harms nobody: it is tried again later.
-    fn shrink(&mut self) {
-        let shared = self.shared.clone();
-        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let made = snapshot(&mut self.log, &*self.disk, &published);
-        drop(published);
-        self.snapshot_at = self.log.len() + LOG_BYTES_MAX;
-        let Err(error) = made else { return };
-        tracing::error!(error = %chain(&error), "cannot write a snapshot");
-        if matches!(&error, LogError::Io { action: "sync the folder of", file: "log", .. }) {
-            self.fail(Vec::new(), &error);
-        }
-    }
-
-    /// Takes back everything that is not published. After a full disk writing may go on; after any other error the
-    /// state of the file is unknown and only a restart helps.
-    fn fail(&mut self, group: Vec<Pending>, error: &LogError) {
-        let full = is_full(error);
-        let reason = if full { StoreError::NoSpace } else { StoreError::Failed(chain(error)) };
-        tracing::error!(error = %chain(error), "a write to the store failed");
-        let mut head = lock(&self.shared.head);
-        if !full {
-            head.failed = Some(reason.clone());
-        }
-        head.overlay.clear();
-        head.revision = self.shared.published.read().unwrap_or_else(PoisonError::into_inner).revision;
-        let pending = std::mem::take(&mut head.pending);
-        drop(head);
-        for write in group.into_iter().chain(pending) {
-            let _ = write.done.send(Err(reason.clone()));
-        }
-    }
-}
-
-/// Whether a write did not fit on the disk and left no trace.
-fn is_full(error: &LogError) -> bool {
-    matches!(error, LogError::Io { action: "append to", file: "log", source }
-        if source.kind() == std::io::ErrorKind::StorageFull)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
-/// A place in the history of a resource.
-pub struct Watcher {
-    store: Store,
-    resource: Arc<str>,
-    cursor: u64,
-    changed: watch::Receiver<u64>,
-}
-
-impl Watcher {
-    /// The revision up to which everything was handed out.
-    pub fn revision(&self) -> u64 {
-        self.cursor
-    }
-
-    /// What happened since the last call, without waiting. Moves the cursor.
-    pub fn take(&mut self) -> Result<Vec<Arc<Event>>, Expired> {
-        self.changed.mark_unchanged();
-        let published = self.store.published();
-        let Some(resource) = published.resources.get(&self.resource) else {
-            return Ok(Vec::new());
-        };
-        if self.cursor < resource.floor {
-            return Err(Expired { oldest: resource.floor });
-        }
-        let start = resource.ring.partition_point(|event| event.object.revision <= self.cursor);
-        let events: Vec<_> = resource.ring.iter().skip(start).take(WATCH_BATCH_MAX).cloned().collect();
-        let rest = resource.ring.len() - start > events.len();
-        self.cursor = match events.last() {
-            Some(last) if rest => last.object.revision,
-            _ => published.revision.max(self.cursor),
-        };
-        Ok(events)
-    }
-
-    /// Waits until there is something, and takes it.
-    pub async fn next(&mut self) -> Result<Vec<Arc<Event>>, Expired> {
-        loop {
-            let events = self.take()?;
-            if !events.is_empty() {
-                return Ok(events);
-            }
-            if self.changed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod controllers {
     mod cases;
     mod jobs;
+    mod live;
     mod roll_outs;
     mod services;
     mod world;

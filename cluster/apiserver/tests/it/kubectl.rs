@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use dodai_apiserver::Pki;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::basics::server;
@@ -92,6 +92,23 @@ async fn kubectl_applies_shows_changes_and_deletes() {
         let (_, text) = kubectl(&config, arguments, input).await;
         assert!(text.contains(expected), "kubectl {arguments:?}: {text}");
     }
+    // An open watch does not hold the listener up.
+    let mut watch = Command::new("kubectl")
+        .arg("--kubeconfig")
+        .arg(&config)
+        .args(["get", "services", "-w", "-o", "name"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .env("HOME", folder.path())
+        .spawn()
+        .unwrap();
+    let (_, text) = kubectl(&config, &["create", "service", "clusterip", "seen", "--tcp=80"], "").await;
+    assert!(text.contains("service/seen created"), "{text}");
+    let mut lines = tokio::io::BufReader::new(watch.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("service/seen"));
+    let start = std::time::Instant::now();
     serving.stop().await;
+    println!("stopped in {:?}", start.elapsed());
+    let _ = watch.kill().await;
     server.shutdown().await.unwrap();
 }

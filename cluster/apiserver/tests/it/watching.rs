@@ -74,6 +74,9 @@ async fn run(seed: u64) {
         };
         assert_eq!(model_of(maps.list(&params).await.unwrap().items), *expected, "seed {seed}");
     }
+    // The last event of every watch, selected or not.
+    let end = json!({ "metadata": { "name": "end", "labels": { "pick": "yes" } } });
+    maps.create(&PostParams::default(), &serde_json::from_value(end).unwrap()).await.unwrap();
     // A watch from any of them ends where the model is, plain and with a selector.
     for at in [0, STEPS / 3, STEPS - 1] {
         for selected in [false, true] {
@@ -82,7 +85,7 @@ async fn run(seed: u64) {
                 let kept = model.iter().filter(|(_, (_, pick))| *pick || !selected);
                 kept.map(|(name, value)| (name.clone(), value.clone())).collect()
             };
-            let mut params = WatchParams::default().timeout(1);
+            let mut params = WatchParams::default();
             if selected {
                 params = params.labels("pick=yes");
             }
@@ -101,6 +104,9 @@ async fn run(seed: u64) {
                 assert!(now > last, "seed {seed}: events go forward");
                 last = now;
                 let name = map.metadata.name.clone().unwrap();
+                if name == "end" {
+                    break;
+                }
                 assert_eq!(seen.contains_key(&name), kind != "added", "seed {seed}: {kind} {name}");
                 match kind {
                     "deleted" => {
