@@ -199,7 +199,7 @@ async fn connection(
 }
 
 async fn respond(server: &Arc<Server>, certificate: Option<&User>, request: Request<Body>) -> Response<Body> {
-    match authenticate(&server.config, certificate, request.headers()) {
+    match authenticate(server, certificate, request.headers()) {
         Ok(user) => handle(server, &user, request).await,
         Err(error) => Reply::error(&error).response,
     }

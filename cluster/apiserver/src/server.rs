@@ -77,6 +77,8 @@ pub(crate) struct Server {
     pub services: Arc<str>,
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
+    pub rbac: crate::rbac::Rbac,
+    pub issuer: crate::token::Issuer,
     /// Held until the store is closed.
     lock: Mutex<Option<std::fs::File>>,
 }
@@ -98,6 +100,11 @@ impl Server {
             Storage::Memory => (Store::memory(), None),
             Storage::Disk(path) => open_disk(path.clone()).await?,
         };
+        let folder = match &config.storage {
+            Storage::Memory => None,
+            Storage::Disk(path) => Some(path.as_path()),
+        };
+        let issuer = crate::token::Issuer::open(folder)?;
         let server = Arc::new(Server {
             store,
             config,
@@ -110,6 +117,8 @@ impl Server {
             services: "core/services".into(),
             api_versions: Mutex::default(),
             open_api: Default::default(),
+            rbac: Default::default(),
+            issuer,
             lock: Mutex::new(lock),
         });
         server.bootstrap().await.map_err(Error::Bootstrap)?;
@@ -133,7 +142,7 @@ impl Server {
             });
             self.put_if_absent(&key, object).await?;
         }
-        Ok(())
+        crate::rbac::bootstrap::write(self).await
     }
 
     async fn put_if_absent(&self, key: &Key, object: Value) -> Result<(), crate::status::ApiError> {

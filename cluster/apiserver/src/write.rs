@@ -302,6 +302,7 @@ impl Request<'_> {
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
+            self.check_grants(None, &object)?;
             match self.insert(&object).await {
                 Ok(created) => {
                     release.keep();
@@ -357,6 +358,12 @@ impl Request<'_> {
             custom.schema.validate(object, "", &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
+    }
+
+    /// Nobody writes roles or bindings that give more than he has.
+    fn check_grants(&self, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
+        let namespace = &self.key.namespace;
+        crate::rbac::escalation::check(self.server, self.user, &self.kind, namespace, old, object)
     }
 
     async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
@@ -458,6 +465,7 @@ impl Request<'_> {
         codec::normalize(kind, &mut object);
         codec::set_type(&mut object, kind);
         self.validate_update(&old, &object)?;
+        self.check_grants(Some(&old), &object)?;
         if same_but_times(&old, &object) {
             return Ok(Outcome { created: false, object: old });
         }

@@ -9,6 +9,7 @@ mod it {
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod rbac;
     mod store;
     mod watching;
 }
