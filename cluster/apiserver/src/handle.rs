@@ -369,6 +369,7 @@ pub(crate) async fn write_object(
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
             warnings.extend(special::warnings(kind, &outcome.object));
+            warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {
                 *reply.response.status_mut() = http::StatusCode::CREATED;

@@ -292,7 +292,7 @@ impl Request<'_> {
         if self.kind.namespaced {
             admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
         }
-        admission::mutate(self, &mut object)?;
+        admission::mutate(self, &mut object).await?;
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
@@ -303,9 +303,15 @@ impl Request<'_> {
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
             self.check_grants(None, &object)?;
-            match self.insert(&object).await {
+            let charge = admission::validate(self, None, &object).await?;
+            let inserted = self.insert(&object).await;
+            if inserted.is_err() {
+                charge.give_back(self.server).await;
+            }
+            match inserted {
                 Ok(created) => {
                     release.keep();
+                    self.warnings.extend(admission::warnings(self, &object));
                     return Ok(created);
                 }
                 Err(Failure::Api(error)) => return Err(error),
@@ -408,7 +414,10 @@ impl Request<'_> {
             match self.replace(&seen, object.clone(), true).await {
                 Err(Failure::Retry) => continue,
                 Err(Failure::Api(error)) => return Err(error),
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    self.warnings.extend(admission::warnings(self, &outcome.object));
+                    return Ok(outcome);
+                }
             }
         }
         Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
@@ -476,12 +485,20 @@ impl Request<'_> {
             && !strategy::waits_for_finalize(kind, &object);
         let stored = self.stored_form(&object)?;
         if self.dry_run {
+            admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
             return Ok(Outcome { created: false, object });
         }
         // The last state that watchers see is the last one that was stored.
+        let charge = admission::validate(self, Some(&old), &object).await?;
         let change = if gone { Change::Delete(seen.value()) } else { Change::Put(stored) };
-        let written = self.store(Some(seen), change, |_| Ok(())).await?;
+        let written = match self.store(Some(seen), change, |_| Ok(())).await {
+            Ok(written) => written,
+            Err(failure) => {
+                charge.give_back(self.server).await;
+                return Err(failure);
+            }
+        };
         release.keep();
         if gone {
             self.server.after_delete(kind, &old);

@@ -1,6 +1,7 @@
 //! Tests of the API server through `kube::Client`, in process and over HTTPS.
 
 mod it {
+    mod admission;
     mod basics;
     mod collection;
     mod definitions;
