@@ -11,7 +11,7 @@ use dodai_apiserver::{ApiServer, Config, Pki, Storage, User};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut config = Config::default();
+    let mut config = Config { service_account_tokens: true, ..Config::default() };
     let mut listen = "127.0.0.1:6443".to_owned();
     let mut kubeconfig = None;
     let mut pki_folder = std::env::temp_dir().join(format!("dodai-serve-{}", std::process::id()));

@@ -1,9 +1,20 @@
-//! What depends on other objects: namespaces that must exist, the defaults that a cluster gives to Pods.
+//! What depends on other objects: namespaces that must exist, and the plugins that are on in every cluster.
 //!
-//! Leaves out: quota, limit ranges, webhooks, policies. They are refused nowhere, since nothing here serves them as
-//! active; the README names them as a known difference.
+//! `mutate` changes a new object, `validate` refuses a new or changed one after its own rules have been checked; both in
+//! upstream's order. Leaves out webhooks and policies: `stored_only` tells their writers.
 
-use serde_json::{Value, json};
+mod limits;
+mod pod;
+mod pod_security;
+pub(crate) mod quota;
+mod service_account;
+mod storage;
+mod stored_only;
+
+use serde_json::Value;
+
+pub(crate) use pod::tolerations;
+pub(crate) use stored_only::warnings as stored_only_warnings;
 
 use crate::kinds::Kind;
 use crate::server::Server;
@@ -66,10 +77,27 @@ pub(crate) fn custom_open(server: &Server, kind: &Kind, key: &Key) -> Result<(),
 }
 
 /// Changes a new object as upstream's default plugins do.
-pub(crate) fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
+pub(crate) async fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
     match (request.kind.group.as_str(), request.kind.plural.as_str()) {
-        ("", "pods") => pod(request, object),
-        ("", "persistentvolumeclaims") => claim(request, object),
+        ("", "pods") if object["spec"].is_object() => {
+            limits::set_defaults(request, object);
+            service_account::mutate(request, object).await?;
+            pod::priority(request, object)?;
+            tolerations(&mut object["spec"]);
+            Ok(())
+        }
+        ("", "nodes") => {
+            pod::taint_new_node(request, object);
+            Ok(())
+        }
+        ("", "persistentvolumeclaims") => {
+            storage::claim(request, object);
+            Ok(())
+        }
+        ("networking.k8s.io", "ingresses") => {
+            storage::ingress_class(request, object);
+            Ok(())
+        }
         ("certificates.k8s.io", "certificatesigningrequests") => {
             let spec = &mut object["spec"];
             spec["username"] = request.user.name.as_str().into();
@@ -80,89 +108,31 @@ pub(crate) fn mutate(request: &Request<'_>, object: &mut Value) -> Result<(), Ap
             Ok(())
         }
         ("", "persistentvolumes") => {
-            protect(object, "kubernetes.io/pv-protection");
+            storage::protect(object, "kubernetes.io/pv-protection");
             Ok(())
         }
         _ => Ok(()),
     }
 }
 
-fn pod(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
-    let spec = &mut object["spec"];
-    if !spec.is_object() {
-        return Ok(());
+/// Refuses a new object (`old` is `None`), or one changed through the main door. What it adds to quotas is charged;
+/// the charge must be given back when the object is not stored after all.
+pub(crate) async fn validate(
+    request: &Request<'_>,
+    old: Option<&Value>,
+    object: &Value,
+) -> Result<quota::Charge, ApiError> {
+    if request.door.is_main() || request.door.name() == "ephemeralcontainers" {
+        pod_security::validate(request, old, object)?;
     }
-    if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
-        spec["serviceAccountName"] = "default".into();
+    if request.kind.namespaced && request.door.is_main() {
+        limits::validate(request, old, object)?;
+        return quota::charge(request, old, object).await;
     }
-    spec["serviceAccount"] = spec["serviceAccountName"].clone();
-    priority(request, object)?;
-    tolerations(&mut object["spec"]);
-    Ok(())
+    Ok(quota::Charge::default())
 }
 
-/// Pods tolerate a node that is not ready for five minutes, also after a change.
-pub(crate) fn tolerations(spec: &mut Value) {
-    let mut list = spec["tolerations"].as_array().cloned().unwrap_or_default();
-    for taint in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerated = list.iter().any(|toleration| {
-            let key = toleration["key"].as_str().unwrap_or_default();
-            let effect = toleration["effect"].as_str().unwrap_or_default();
-            (key == taint || key.is_empty()) && matches!(effect, "NoExecute" | "")
-        });
-        if !tolerated {
-            list.push(json!({ "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300 }));
-        }
-    }
-    spec["tolerations"] = list.into();
-}
-
-fn priority(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
-    let spec = &mut object["spec"];
-    let name = spec["priorityClassName"].as_str().unwrap_or_default().to_owned();
-    let (value, policy) = match name.as_str() {
-        "" => (0, "PreemptLowerPriority".to_owned()),
-        "system-cluster-critical" => (2_000_000_000, "PreemptLowerPriority".to_owned()),
-        "system-node-critical" => (2_000_001_000, "PreemptLowerPriority".to_owned()),
-        other => {
-            let resource = "scheduling.k8s.io/priorityclasses".into();
-            let Some(class) = request.server.store.get_head(&Key::new(&resource, "", other)) else {
-                let text = format!("no PriorityClass with name {other} was found");
-                return Err(ApiError::forbidden("pods", "", &crate::write::name_of(object), &text));
-            };
-            let class = class.value();
-            let policy = class["preemptionPolicy"].as_str().unwrap_or("PreemptLowerPriority").to_owned();
-            (class["value"].as_i64().unwrap_or(0), policy)
-        }
-    };
-    spec["priority"] = value.into();
-    if spec["preemptionPolicy"].is_null() {
-        spec["preemptionPolicy"] = policy.into();
-    }
-    Ok(())
-}
-
-fn claim(request: &Request<'_>, object: &mut Value) -> Result<(), ApiError> {
-    protect(object, "kubernetes.io/pvc-protection");
-    if !object["spec"]["storageClassName"].is_null() {
-        return Ok(());
-    }
-    let resource = "storage.k8s.io/storageclasses".into();
-    for class in request.server.store.list(&resource, "").objects {
-        let value = class.value();
-        let default = &value["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"];
-        if default == "true" {
-            object["spec"]["storageClassName"] = (*class.name).into();
-        }
-    }
-    Ok(())
-}
-
-fn protect(object: &mut Value, finalizer: &str) {
-    let finalizers = &mut object["metadata"]["finalizers"];
-    let mut list = finalizers.as_array().cloned().unwrap_or_default();
-    if !list.iter().any(|known| known == finalizer) {
-        list.push(finalizer.into());
-        *finalizers = list.into();
-    }
+/// Warnings for an object that is let in.
+pub(crate) fn warnings(request: &Request<'_>, object: &Value) -> Vec<String> {
+    pod_security::warnings(request, object)
 }

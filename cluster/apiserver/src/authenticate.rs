@@ -1,10 +1,11 @@
-//! Who asks: a client certificate of our CA, a static bearer token, or nobody.
+//! Who asks: a client certificate of our CA, a static bearer token, a service account's token, or nobody.
 
 use http::HeaderMap;
 
-use crate::server::Config;
+use crate::server::Server;
 use crate::status::ApiError;
-use crate::user::User;
+use crate::token::{self, ISSUER};
+use crate::user::{AUTHENTICATED, User};
 
 /// The user in a client certificate: CN is the name, each O a group.
 pub(crate) fn certificate_user(der: &[u8]) -> Option<User> {
@@ -13,13 +14,13 @@ pub(crate) fn certificate_user(der: &[u8]) -> Option<User> {
     let name = subject.iter_common_name().next()?.as_str().ok()?;
     let groups = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
     let mut groups: Vec<&str> = groups.collect();
-    groups.push("system:authenticated");
+    groups.push(AUTHENTICATED);
     Some(User::new(name, &groups))
 }
 
 /// The user of a request that came over a connection with this certificate's user.
 pub(crate) fn authenticate(
-    config: &Config,
+    server: &Server,
     certificate: Option<&User>,
     headers: &HeaderMap,
 ) -> Result<User, ApiError> {
@@ -30,17 +31,32 @@ pub(crate) fn authenticate(
         let text = header.to_str().unwrap_or_default();
         let token =
             text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")).unwrap_or_default().trim();
-        // Comparing by hash lookup does not tell how much of a token was right.
-        return match config.tokens.get(token) {
-            Some(user) if !token.is_empty() => {
-                let mut user = user.clone();
-                if !user.groups.iter().any(|group| group == "system:authenticated") {
-                    user.groups.push("system:authenticated".into());
-                }
-                Ok(user)
-            }
-            _ => Err(ApiError::unauthorized()),
+        return match token_user(server, token, &[ISSUER.to_owned()]) {
+            Ok(Some((user, _))) => Ok(user),
+            Ok(None) | Err(_) => Err(ApiError::unauthorized()),
         };
     }
-    if config.anonymous { Ok(User::anonymous()) } else { Err(ApiError::unauthorized()) }
+    if server.config.anonymous { Ok(User::anonymous()) } else { Err(ApiError::unauthorized()) }
+}
+
+/// The user behind a token that is good for one of `audiences`, and the audiences in common.
+///
+/// # Errors
+/// Why a service account's token is no good.
+pub(crate) fn token_user(
+    server: &Server,
+    token: &str,
+    audiences: &[String],
+) -> Result<Option<(User, Vec<String>)>, String> {
+    // Comparing by hash lookup does not tell how much of a token was right.
+    if let Some(user) = server.config.tokens.get(token).filter(|_| !token.is_empty()) {
+        let mut user = user.clone();
+        if !user.is_in(AUTHENTICATED) {
+            user.groups.push(AUTHENTICATED.into());
+        }
+        // Static tokens are for this server.
+        let common: Vec<String> = audiences.iter().filter(|audience| *audience == ISSUER).cloned().collect();
+        return Ok((!common.is_empty()).then_some((user, common)));
+    }
+    token::authenticate(server, token, audiences)
 }

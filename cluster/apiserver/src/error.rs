@@ -33,6 +33,8 @@ pub enum Error {
     },
     #[error("cannot use the certificates in `{}`: {what}", path.display())]
     Pki { path: PathBuf, what: String },
+    #[error("cannot use the key that signs tokens of service accounts: {what}")]
+    TokenKey { what: String },
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
     #[error("cannot prepare the new store: {0}")]

@@ -11,6 +11,7 @@ use crate::codec::body_json;
 use crate::delete;
 use crate::discovery;
 use crate::https::Stopped;
+use crate::impersonate::impersonate;
 use crate::kinds::Kind;
 use crate::kubelet;
 use crate::openapi;
@@ -23,6 +24,7 @@ use crate::special;
 use crate::status::ApiError;
 use crate::store::Key;
 use crate::subresource::Door;
+use crate::token;
 use crate::user::User;
 use crate::write;
 
@@ -31,7 +33,11 @@ const BODY_BYTES_MAX: usize = 3 << 20;
 
 /// Answers a request of an authenticated user.
 pub(crate) async fn handle(server: &Arc<Server>, user: &User, request: Request<Body>) -> Response<Body> {
-    let reply = match route(server, user, request).await {
+    let answered = match impersonate(server, user, request.headers()) {
+        Ok(user) => route(server, &user, request).await,
+        Err(error) => Err(error),
+    };
+    let reply = match answered {
         Ok(reply) => reply,
         Err(error) => {
             if error.code >= 500 && error.code != 504 {
@@ -53,7 +59,7 @@ async fn route(server: &Arc<Server>, user: &User, request: Request<Body>) -> Res
                 path: request.uri().path().to_owned(),
                 ..Attributes::default()
             };
-            authorize(user, &attributes)?;
+            authorize(server, user, &attributes)?;
             other(server, &segments, &request, &query)
         }
         Path::Resource(path) => resource(server, user, path, query, request).await,
@@ -78,7 +84,10 @@ fn other(
         ["healthz" | "livez" | "readyz", "ping"] => return Ok(Reply::text(200, "ok")),
         _ => {}
     }
-    let known = matches!(segments.first(), Some(&("api" | "apis" | "openapi" | "version")) | None);
+    let known = matches!(
+        segments.first(),
+        Some(&("api" | "apis" | "openapi" | "version" | ".well-known" | "openid")) | None
+    );
     if !known || segments.is_empty() {
         return match segments.is_empty() {
             true => Ok(discovery::paths(&server.registry())),
@@ -90,6 +99,8 @@ fn other(
     }
     match &*segments {
         ["version"] => Ok(discovery::version()),
+        [".well-known", "openid-configuration"] => Ok(Reply::value(200, &token::discovery(), Media::JSON)),
+        ["openid", "v1", "jwks"] => Ok(Reply::value(200, &server.issuer.key_set(), Media::JSON)),
         ["openapi", rest @ ..] => openapi::answer(server, rest, request.headers(), query),
         _ => discovery::answer(&server.registry(), &segments, request.headers(), query),
     }
@@ -105,16 +116,7 @@ async fn resource(
     let Some(verb) = verb(request.method(), &path, &query) else {
         return Err(ApiError::method_not_allowed());
     };
-    let attributes = Attributes {
-        verb: verb.into(),
-        group: path.group.clone(),
-        resource: path.plural.clone(),
-        subresource: path.subresource.clone(),
-        namespace: path.namespace.clone(),
-        name: path.name.clone(),
-        path: request.uri().path().to_owned(),
-    };
-    authorize(user, &attributes)?;
+    authorize(server, user, &attributes(verb, &path, &query))?;
     let registry = server.registry();
     let Some(kind) = registry.get(&path.group, &path.version, &path.plural).cloned() else {
         // A group that is not known at all is a plain 404 upstream.
@@ -148,6 +150,32 @@ async fn resource(
         reply.warn(warning);
     }
     Ok(reply)
+}
+
+/// What authorization looks at.
+fn attributes(verb: &str, path: &ResourcePath, query: &Query) -> Attributes {
+    let mut attributes = Attributes {
+        verb: verb.into(),
+        group: path.group.clone(),
+        resource: path.plural.clone(),
+        subresource: path.subresource.clone(),
+        namespace: path.namespace.clone(),
+        name: path.name.clone(),
+        path: String::new(),
+    };
+    if path.group.is_empty() && path.plural == "namespaces" {
+        // A namespace lies in itself, so that a role in it can speak of it.
+        attributes.namespace = path.name.clone();
+    }
+    if path.name.is_empty() && matches!(verb, "list" | "watch" | "deletecollection") {
+        // A list of one name is allowed to those who may see that name.
+        let terms = query.get("fieldSelector").split(',').filter_map(|term| term.split_once('='));
+        let mut names = terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name);
+        if let Some(name) = names.next() {
+            attributes.name = name.trim_start_matches('=').to_owned();
+        }
+    }
+    attributes
 }
 
 fn pretty(query: &Query) -> bool {
@@ -341,6 +369,7 @@ pub(crate) async fn write_object(
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
             warnings.extend(special::warnings(kind, &outcome.object));
+            warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {
                 *reply.response.status_mut() = http::StatusCode::CREATED;
@@ -385,6 +414,11 @@ async fn subresource(
             let (head, body) = request.into_parts();
             let body = body_json(&read_body(body).await?, &head.headers)?;
             special::pod(server, kind, &key, name, query, &body, media).await
+        }
+        "token" => {
+            let (head, body) = request.into_parts();
+            let body = body_json(&read_body(body).await?, &head.headers)?;
+            token::request::create(server, &key, &body, media)
         }
         "log" | "exec" | "attach" | "portforward" => {
             kubelet::forward(server, &key, name, query, request).await

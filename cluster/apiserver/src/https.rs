@@ -105,6 +105,7 @@ fn tls(pki: &Pki) -> Result<rustls::ServerConfig, Error> {
 pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener, pki: &Pki) -> Result<Serving, Error> {
     let address = listener.local_addr().map_err(|source| Error::File { path: "listener".into(), source })?;
     let acceptor = TlsAcceptor::from(Arc::new(tls(pki)?));
+    server.ca.send_replace(Some(pki.ca.as_str().into()));
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let task = tokio::spawn(accept(server, listener, acceptor, stopped));
     Ok(Serving { address, stop, task })
@@ -199,7 +200,7 @@ async fn connection(
 }
 
 async fn respond(server: &Arc<Server>, certificate: Option<&User>, request: Request<Body>) -> Response<Body> {
-    match authenticate(&server.config, certificate, request.headers()) {
+    match authenticate(server, certificate, request.headers()) {
         Ok(user) => handle(server, &user, request).await,
         Err(error) => Reply::error(&error).response,
     }

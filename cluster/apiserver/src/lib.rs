@@ -4,8 +4,8 @@
 //! every kind: what kinds differ in is data (`data/`, `kinds`), schemas (`schema` for built-in kinds, `crd` for
 //! custom resources) and a small table of functions (`strategy`, `defaults`, `validate`).
 //!
-//! Deliberately left out: answers in protobuf, CEL, admission webhooks, API aggregation, conversion webhooks, RBAC (see
-//! `authorize`). A request for any of them gets an error that says so.
+//! Deliberately left out: answers in protobuf, CEL, admission webhooks, API aggregation, conversion webhooks.
+//! A request for any of them gets an error that says so.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,6 +31,7 @@ mod error;
 mod fieldset;
 mod handle;
 mod https;
+mod impersonate;
 mod kinds;
 mod kubelet;
 mod names;
@@ -39,9 +40,11 @@ mod patch;
 mod pki;
 mod pod;
 mod proto;
+mod rbac;
 mod read;
 mod reply;
 mod request;
+mod review;
 mod scale;
 mod schema;
 mod selector;
@@ -53,6 +56,7 @@ mod strategy;
 mod subresource;
 mod table;
 mod tasks;
+mod token;
 mod user;
 mod validate;
 mod write;

@@ -73,7 +73,7 @@ pub(crate) fn encode(text: &str) -> String {
 }
 
 /// Percent-decodes; what is no encoding stays, and what is no UTF-8 is replaced.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

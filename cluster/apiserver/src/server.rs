@@ -37,6 +37,9 @@ pub struct Config {
     pub storage: Storage,
     /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
     pub controllers: bool,
+    /// Give Pods a volume with a token of their service account, and refuse Pods whose account does not exist. Off
+    /// until the node can fill such volumes.
+    pub service_account_tokens: bool,
     /// How long events are kept.
     pub events_ttl: Duration,
     /// Static bearer tokens.
@@ -50,6 +53,7 @@ impl Default for Config {
         Config {
             storage: Storage::Memory,
             controllers: true,
+            service_account_tokens: false,
             events_ttl: Duration::from_secs(3600),
             tokens: HashMap::new(),
             anonymous: true,
@@ -59,6 +63,20 @@ impl Default for Config {
 
 /// Namespaces of every server.
 const NAMESPACES: &[&str] = &["default", "kube-node-lease", "kube-public", "kube-system"];
+
+/// Priority classes of every server: name, value, description.
+const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
 
 /// How long a folder may look used before it counts as used.
 const LOCK_WAIT: Duration = Duration::from_millis(300);
@@ -77,6 +95,10 @@ pub(crate) struct Server {
     pub services: Arc<str>,
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
+    pub rbac: crate::rbac::Rbac,
+    pub issuer: crate::token::Issuer,
+    /// The CA of the HTTPS listener, PEM.
+    pub ca: tokio::sync::watch::Sender<Option<Arc<str>>>,
     /// Held until the store is closed.
     lock: Mutex<Option<std::fs::File>>,
 }
@@ -98,6 +120,11 @@ impl Server {
             Storage::Memory => (Store::memory(), None),
             Storage::Disk(path) => open_disk(path.clone()).await?,
         };
+        let folder = match &config.storage {
+            Storage::Memory => None,
+            Storage::Disk(path) => Some(path.as_path()),
+        };
+        let issuer = crate::token::Issuer::open(folder)?;
         let server = Arc::new(Server {
             store,
             config,
@@ -110,6 +137,9 @@ impl Server {
             services: "core/services".into(),
             api_versions: Mutex::default(),
             open_api: Default::default(),
+            rbac: Default::default(),
+            issuer,
+            ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),
         });
         server.bootstrap().await.map_err(Error::Bootstrap)?;
@@ -133,7 +163,21 @@ impl Server {
             });
             self.put_if_absent(&key, object).await?;
         }
-        Ok(())
+        for (name, value, description) in PRIORITY_CLASSES {
+            let key = Key::new(&"scheduling.k8s.io/priorityclasses".into(), "", name);
+            if self.store.get_head(&key).is_some() {
+                continue;
+            }
+            let object = json!({
+                "metadata": {
+                    "name": name, "uid": uuid::Uuid::new_v4().to_string(), "generation": 1,
+                    "creationTimestamp": now(),
+                },
+                "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
+            });
+            self.put_if_absent(&key, object).await?;
+        }
+        crate::rbac::bootstrap::write(self).await
     }
 
     async fn put_if_absent(&self, key: &Key, object: Value) -> Result<(), crate::status::ApiError> {

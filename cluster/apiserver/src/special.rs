@@ -1,18 +1,17 @@
-//! The few endpoints that are no plain objects: reviews, binding, eviction.
+//! The few endpoints that are no plain objects: binding, eviction, and the way to reviews.
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::authorize::authorize;
 use crate::codec;
 use crate::delete;
 use crate::kinds::Kind;
 use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
-use crate::request::{Attributes, Media, Query};
+use crate::request::{Media, Query};
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
 use crate::store::{Change, Key, View};
@@ -77,31 +76,14 @@ pub(crate) async fn create(
     _headers: &HeaderMap,
 ) -> Result<Reply, ApiError> {
     let mut object = codec::decode(kind, body)?.value;
-    let status = match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "bindings") => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let pod = Key::new(&"core/pods".into(), &key.namespace, &name);
-            return bind(server, &pod, &object, media).await;
-        }
-        ("authentication.k8s.io", "selfsubjectreviews") => json!({ "userInfo": user_info(user) }),
-        ("authorization.k8s.io", "selfsubjectaccessreviews") => access(user, &object["spec"]),
-        ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
-            let groups: Vec<&str> =
-                object["spec"]["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let user = User::new(object["spec"]["user"].as_str().unwrap_or_default(), &groups);
-            access(&user, &object["spec"])
-        }
-        ("authentication.k8s.io", "tokenreviews") => {
-            let token = object["spec"]["token"].as_str().unwrap_or_default();
-            match server.config.tokens.get(token) {
-                Some(user) => json!({ "authenticated": true, "user": user_info(user) }),
-                None => json!({ "error": "[invalid bearer token]" }),
-            }
-        }
-        _ => {
-            let text = format!("`{}` is not supported by this server", kind.plural);
-            return Err(ApiError::new(501, "NotImplemented", text));
-        }
+    if kind.is("", "bindings") {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let pod = Key::new(&"core/pods".into(), &key.namespace, &name);
+        return bind(server, &pod, &object, media).await;
+    }
+    let Some(status) = crate::review::answer(server, user, &kind.plural, &key.namespace, &mut object)? else {
+        let text = format!("`{}` is not supported by this server", kind.plural);
+        return Err(ApiError::new(501, "NotImplemented", text));
     };
     object["status"] = status;
     if kind.group == "authentication.k8s.io" && kind.plural == "selfsubjectreviews" {
@@ -112,31 +94,6 @@ pub(crate) async fn create(
     let mut reply = read::value(kind, &object, media, query)?;
     *reply.response.status_mut() = http::StatusCode::CREATED;
     Ok(reply)
-}
-
-fn user_info(user: &User) -> Value {
-    json!({ "username": user.name, "uid": user.uid, "groups": user.groups })
-}
-
-fn access(user: &User, spec: &Value) -> Value {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let attributes = match spec.get("resourceAttributes") {
-        Some(resource) if resource.is_object() => Attributes {
-            verb: text(&resource["verb"]),
-            group: text(&resource["group"]),
-            resource: text(&resource["resource"]),
-            subresource: text(&resource["subresource"]),
-            namespace: text(&resource["namespace"]),
-            name: text(&resource["name"]),
-            path: String::new(),
-        },
-        _ => Attributes {
-            verb: text(&spec["nonResourceAttributes"]["verb"]),
-            path: text(&spec["nonResourceAttributes"]["path"]),
-            ..Attributes::default()
-        },
-    };
-    json!({ "allowed": authorize(user, &attributes).is_ok() })
 }
 
 /// `pods/binding` and `pods/eviction`.

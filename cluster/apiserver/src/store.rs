@@ -363,6 +363,11 @@ impl Store {
         self.published().revision
     }
 
+    /// The revision of the newest change of a resource since the store was opened; 0 if there was none.
+    pub fn changed(&self, resource: &str) -> u64 {
+        self.published().resources.get(resource).map(|found| *found.changed.borrow()).unwrap_or_default()
+    }
+
     /// The published object.
     pub fn get(&self, key: &Key) -> Option<Arc<Object>> {
         self.published().get(key)

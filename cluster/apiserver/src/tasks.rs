@@ -1,10 +1,14 @@
-//! What an API server needs to be usable, as tasks beside it: garbage collection, namespace deletion, deletion of
-//! custom resources with their definition, expiry of events. The first two can be switched off in the `Config`.
+//! What an API server needs to be usable, as tasks beside it: garbage collection, namespace deletion, role
+//! aggregation, service accounts, quota; these can be switched off in the `Config`. Deletion of custom resources with
+//! their definition and expiry of events always run.
 
+mod accounts;
+mod aggregate;
 mod collect;
 mod definitions;
 mod events;
 mod namespaces;
+mod quota;
 
 use std::sync::{Arc, Weak};
 
@@ -15,6 +19,9 @@ use crate::server::Server;
 /// Starts the tasks; they end with the server.
 pub(crate) fn start(server: &Arc<Server>) {
     if server.config.controllers {
+        tokio::spawn(accounts::run(Arc::downgrade(server)));
+        tokio::spawn(quota::run(Arc::downgrade(server)));
+        tokio::spawn(aggregate::run(Arc::downgrade(server)));
         tokio::spawn(collect::run(Arc::downgrade(server)));
         tokio::spawn(namespaces::run(Arc::downgrade(server)));
     }

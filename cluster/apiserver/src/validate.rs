@@ -4,6 +4,7 @@ pub(crate) use network::service_addresses_are_sound;
 
 mod network;
 mod pod;
+mod rbac;
 mod workload;
 
 use serde_json::Value;
@@ -152,12 +153,10 @@ pub(crate) fn create(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         ("networking.k8s.io", "networkpolicies") => network::network_policy(object, causes),
         ("policy", "poddisruptionbudgets") => budget(object, causes),
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(spec, causes),
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
-            let role = &object["roleRef"];
-            if text(role, "name").is_empty() {
-                causes.push(Cause::required("roleRef.name", ""));
-            }
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
+            rbac::role(object, kind.namespaced, causes);
         }
+        ("rbac.authorization.k8s.io", _) => rbac::binding(object, kind.namespaced, causes),
         ("coordination.k8s.io", "leases") => {
             if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
                 causes.push(Cause::invalid(
@@ -211,6 +210,7 @@ pub(crate) fn update(kind: &Kind, door: &Door, old: &Value, object: &Value, caus
             if old["roleRef"] != object["roleRef"] {
                 causes.push(Cause::invalid("roleRef", &object["roleRef"], "cannot change roleRef"));
             }
+            create(kind, object, causes);
         }
         ("storage.k8s.io", "storageclasses", _) => {
             for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {

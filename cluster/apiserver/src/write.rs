@@ -292,7 +292,7 @@ impl Request<'_> {
         if self.kind.namespaced {
             admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
         }
-        admission::mutate(self, &mut object)?;
+        admission::mutate(self, &mut object).await?;
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
@@ -302,9 +302,16 @@ impl Request<'_> {
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
-            match self.insert(&object).await {
+            self.check_grants(None, &object)?;
+            let charge = admission::validate(self, None, &object).await?;
+            let inserted = self.insert(&object).await;
+            if inserted.is_err() {
+                charge.give_back(self.server).await;
+            }
+            match inserted {
                 Ok(created) => {
                     release.keep();
+                    self.warnings.extend(admission::warnings(self, &object));
                     return Ok(created);
                 }
                 Err(Failure::Api(error)) => return Err(error),
@@ -359,6 +366,12 @@ impl Request<'_> {
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
 
+    /// Nobody writes roles or bindings that give more than he has.
+    fn check_grants(&self, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
+        let namespace = &self.key.namespace;
+        crate::rbac::escalation::check(self.server, self.user, &self.kind, namespace, old, object)
+    }
+
     async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
         let stored = self.stored_form(object)?;
         let kind = &self.kind;
@@ -401,7 +414,10 @@ impl Request<'_> {
             match self.replace(&seen, object.clone(), true).await {
                 Err(Failure::Retry) => continue,
                 Err(Failure::Api(error)) => return Err(error),
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    self.warnings.extend(admission::warnings(self, &outcome.object));
+                    return Ok(outcome);
+                }
             }
         }
         Err(ApiError::modified(&self.kind.plural, &self.kind.group, &self.key.name))
@@ -458,6 +474,7 @@ impl Request<'_> {
         codec::normalize(kind, &mut object);
         codec::set_type(&mut object, kind);
         self.validate_update(&old, &object)?;
+        self.check_grants(Some(&old), &object)?;
         if same_but_times(&old, &object) {
             return Ok(Outcome { created: false, object: old });
         }
@@ -468,12 +485,20 @@ impl Request<'_> {
             && !strategy::waits_for_finalize(kind, &object);
         let stored = self.stored_form(&object)?;
         if self.dry_run {
+            admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
             return Ok(Outcome { created: false, object });
         }
         // The last state that watchers see is the last one that was stored.
+        let charge = admission::validate(self, Some(&old), &object).await?;
         let change = if gone { Change::Delete(seen.value()) } else { Change::Put(stored) };
-        let written = self.store(Some(seen), change, |_| Ok(())).await?;
+        let written = match self.store(Some(seen), change, |_| Ok(())).await {
+            Ok(written) => written,
+            Err(failure) => {
+                charge.give_back(self.server).await;
+                return Err(failure);
+            }
+        };
         release.keep();
         if gone {
             self.server.after_delete(kind, &old);

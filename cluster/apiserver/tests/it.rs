@@ -1,6 +1,7 @@
 //! Tests of the API server through `kube::Client`, in process and over HTTPS.
 
 mod it {
+    mod admission;
     mod basics;
     mod collection;
     mod definitions;
@@ -9,6 +10,7 @@ mod it {
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod rbac;
     mod store;
     mod watching;
 }

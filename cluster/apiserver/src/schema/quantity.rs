@@ -61,6 +61,22 @@ impl Quantity {
         self.nano
     }
 
+    pub(crate) const ZERO: Quantity = Quantity { nano: 0, format: Format::Decimal };
+
+    pub(crate) fn whole(number: i64) -> Quantity {
+        Quantity { nano: i128::from(number) * NANO, format: Format::Decimal }
+    }
+
+    /// The sum, in the form of the first that is not zero.
+    pub(crate) fn plus(&self, other: &Quantity) -> Quantity {
+        let format = if self.nano == 0 { other.format } else { self.format };
+        Quantity { nano: (self.nano + other.nano).clamp(-MAX, MAX), format }
+    }
+
+    pub(crate) fn minus(&self, other: &Quantity) -> Quantity {
+        self.plus(&Quantity { nano: -other.nano, ..*other })
+    }
+
     pub(crate) fn is_negative(&self) -> bool {
         self.nano < 0
     }

@@ -43,7 +43,10 @@ impl Request<'_> {
                 }
             };
             match result {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    self.warnings.extend(crate::admission::warnings(self, &outcome.object));
+                    return Ok(outcome);
+                }
                 Err(Failure::Api(error)) => return Err(error),
                 Err(Failure::Retry) => last = Some(()),
             }

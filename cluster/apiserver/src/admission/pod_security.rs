@@ -1,0 +1,133 @@
+//! Pod security: the namespace's labels say which level is demanded and of which is warned.
+//!
+//! The checks are those of the newest version of the standard; a `-version` label is shown but selects nothing older.
+//! The audit level has no effect, as there is no audit log.
+
+mod baseline;
+mod restricted;
+
+use serde_json::Value;
+
+use crate::status::{ApiError, quote};
+use crate::store::Key;
+use crate::write::{Request, name_of};
+
+const PREFIX: &str = "pod-security.kubernetes.io/";
+
+/// What is wrong, and where: `hostPort (container "c" uses hostPort 80)`.
+struct Finding {
+    reason: &'static str,
+    detail: String,
+}
+
+/// A level with its version, as the labels of a namespace say it.
+struct Level {
+    restricted: bool,
+    shown: String,
+}
+
+fn level(request: &Request<'_>, mode: &str) -> Option<Level> {
+    let key = Key::new(&request.server.namespaces, "", &request.key.namespace);
+    let namespace = request.server.store.get_head(&key)?;
+    let level = namespace.labels.get(&format!("{PREFIX}{mode}"))?;
+    let version = namespace.labels.get(&format!("{PREFIX}{mode}-version")).map_or("latest", String::as_str);
+    match level.as_str() {
+        "privileged" => None,
+        // A level that is no level counts as the strictest, as upstream.
+        other => Some(Level { restricted: other != "baseline", shown: format!("{other}:{version}") }),
+    }
+}
+
+/// The spec of the Pods that an object makes.
+fn pod_spec<'a>(request: &Request<'_>, object: &'a Value) -> Option<&'a Value> {
+    let template = match (request.kind.group.as_str(), request.kind.plural.as_str()) {
+        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") | ("batch", "jobs") => {
+            &object["spec"]["template"]
+        }
+        ("", "replicationcontrollers") => &object["spec"]["template"],
+        ("", "podtemplates") => &object["template"],
+        ("batch", "cronjobs") => &object["spec"]["jobTemplate"]["spec"]["template"],
+        _ => return None,
+    };
+    Some(&template["spec"]).filter(|spec| spec.is_object())
+}
+
+/// What a spec violates, as one text.
+fn violations(level: &Level, spec: &Value, pod: &Value) -> Option<String> {
+    let mut found = baseline::check(spec, pod, level.restricted);
+    if level.restricted {
+        found.extend(restricted::check(spec));
+    }
+    let texts: Vec<String> = found
+        .iter()
+        .map(|finding| match finding.detail.as_str() {
+            "" => finding.reason.to_owned(),
+            detail => format!("{} ({detail})", finding.reason),
+        })
+        .collect();
+    (!texts.is_empty()).then(|| format!("violate PodSecurity {}: {}", quote(&level.shown), texts.join(", ")))
+}
+
+/// Refuses a Pod below the level that its namespace enforces.
+pub(super) fn validate(request: &Request<'_>, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
+    if !request.kind.is("", "pods") || old.is_some_and(|old| old["spec"] == object["spec"]) {
+        return Ok(());
+    }
+    let Some(level) = level(request, "enforce") else { return Ok(()) };
+    match violations(&level, &object["spec"], object) {
+        None => Ok(()),
+        Some(text) => {
+            let text = text.replacen("violate ", "violates ", 1);
+            Err(ApiError::forbidden("pods", "", &name_of(object), &text))
+        }
+    }
+}
+
+/// Warns of what is below the level of which the namespace wants to be warned.
+pub(super) fn warnings(request: &Request<'_>, object: &Value) -> Vec<String> {
+    let spec = match request.kind.is("", "pods") {
+        true => Some(&object["spec"]),
+        false => pod_spec(request, object),
+    };
+    let Some(spec) = spec.filter(|_| request.door.is_main()) else { return Vec::new() };
+    let Some(level) = level(request, "warn") else { return Vec::new() };
+    violations(&level, spec, object).map(|text| format!("would {text}")).into_iter().collect()
+}
+
+/// All containers, in the order in which upstream looks at them.
+fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .into_iter()
+        .flat_map(|list| spec[list].as_array().into_iter().flatten())
+}
+
+fn name(container: &Value) -> String {
+    container["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Names of the containers for which `bad` holds.
+fn named(spec: &Value, bad: impl Fn(&Value) -> bool) -> Vec<String> {
+    containers(spec).filter(|container| bad(container)).map(name).collect()
+}
+
+fn join(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
+    quoted.join(", ")
+}
+
+/// `container "a"` or `containers "a", "b"`.
+fn of(names: &[String]) -> String {
+    format!("container{} {}", if names.len() == 1 { "" } else { "s" }, join(names))
+}
+
+/// `pod`, `container "a"`, or both with an "and".
+fn setters(pod: bool, names: &[String]) -> Option<String> {
+    let mut who = Vec::new();
+    if pod {
+        who.push("pod".to_owned());
+    }
+    if !names.is_empty() {
+        who.push(of(names));
+    }
+    (!who.is_empty()).then(|| who.join(" and "))
+}
