@@ -211,11 +211,25 @@ impl Follower<'_> {
                 }
                 AppPhase::Running
                     if condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.is_true()) => {}
+                // It waits for the port, but a person has to free it.
+                AppPhase::Running if is_port_in_use(status) => {
+                    let ready = condition::find(&status.conditions, "Ready");
+                    self.steps.failed(
+                        &wanted.name,
+                        &ready.map(|ready| ready.message.clone()).unwrap_or_default(),
+                        &[],
+                    );
+                    failed = true;
+                }
                 _ => return None,
             }
         }
         Some(if failed { End::Failed } else { End::Ready })
     }
+}
+
+fn is_port_in_use(status: &dodai_api::AppStatus) -> bool {
+    condition::find(&status.conditions, "Ready").is_some_and(|ready| ready.reason == "PortInUse")
 }
 
 fn has_failed(release: &Release, attempt: u32) -> bool {

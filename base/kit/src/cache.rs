@@ -1,12 +1,14 @@
 //! One watch and one copy of an object per kind and process, shared by all controllers.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::StreamExt;
+use kube::api::DynamicObject;
+use kube::core::ApiResource;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -57,10 +59,13 @@ impl fmt::Display for Key {
     }
 }
 
+/// An object of some kind, for code that is the same for all kinds.
+pub type AnyObject = Arc<dyn Any + Send + Sync>;
+
 /// The objects of one kind as the API server last told them.
 pub struct Cache<K> {
     objects: RwLock<BTreeMap<Key, Arc<K>>>,
-    changes: broadcast::Sender<Arc<K>>,
+    changes: broadcast::Sender<AnyObject>,
     synced: watch::Sender<bool>,
 }
 
@@ -92,7 +97,7 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Every object that changes or goes, from now on. For one that went, its last state.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<K>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<AnyObject> {
         self.changes.subscribe()
     }
 
@@ -102,8 +107,7 @@ impl<K: Kind> Cache<K> {
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    fn apply(&self, mut object: K) {
-        object.meta_mut().managed_fields = None;
+    fn insert(&self, object: K) {
         let object = Arc::new(object);
         self.objects
             .write()
@@ -113,43 +117,76 @@ impl<K: Kind> Cache<K> {
         let _ = self.changes.send(object);
     }
 
-    fn delete(&self, object: K) {
-        self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(&Key::of(&object));
-        let _ = self.changes.send(Arc::new(object));
+    fn remove(&self, key: &Key) {
+        let gone = self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if let Some(gone) = gone {
+            let _ = self.changes.send(gone);
+        }
+    }
+}
+
+/// Where a watch puts what it sees. The watch itself knows no kind, so that it is compiled once for all of them.
+trait Sink: Send + Sync {
+    fn apply(&self, object: DynamicObject);
+    fn delete(&self, object: &DynamicObject);
+    /// A fresh list: what it does not name has gone while we were not looking.
+    fn replace(&self, fresh: Vec<DynamicObject>);
+}
+
+impl<K: Kind> Sink for Cache<K> {
+    fn apply(&self, object: DynamicObject) {
+        if let Some(object) = typed(object) {
+            self.insert(object);
+        }
     }
 
-    /// A fresh list: what it does not name has gone while we were not looking.
-    fn replace(&self, fresh: Vec<K>) {
-        let fresh: BTreeMap<Key, K> = fresh.into_iter().map(|object| (Key::of(&object), object)).collect();
-        let gone: Vec<Arc<K>> = self
-            .list(None)
-            .into_iter()
-            .filter(|object| !fresh.contains_key(&Key::of(object.as_ref())))
-            .collect();
-        for object in gone {
-            self.objects.write().unwrap_or_else(PoisonError::into_inner).remove(&Key::of(object.as_ref()));
-            let _ = self.changes.send(object);
+    fn delete(&self, object: &DynamicObject) {
+        self.remove(&Key::of(object));
+    }
+
+    fn replace(&self, fresh: Vec<DynamicObject>) {
+        let named: BTreeSet<Key> = fresh.iter().map(Key::of).collect();
+        for object in self.list(None) {
+            let key = Key::of(object.as_ref());
+            if !named.contains(&key) {
+                self.remove(&key);
+            }
         }
-        for object in fresh.into_values() {
+        for object in fresh {
             self.apply(object);
         }
         self.synced.send_replace(true);
     }
 }
 
-async fn follow<K: Kind>(cache: Arc<Cache<K>>, client: Client) {
-    let stream = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
+/// The object as its type. One that does not fit (written by a newer version, say) is left out and told, and stops nobody.
+fn typed<K: Kind>(mut object: DynamicObject) -> Option<K> {
+    object.metadata.managed_fields = None;
+    let key = Key::of(&object);
+    let value = serde_json::to_value(object);
+    match value.and_then(serde_json::from_value) {
+        Ok(object) => Some(object),
+        Err(error) => {
+            tracing::warn!(kind = %K::kind(&()), %key, %error, "an object cannot be read and is left out");
+            None
+        }
+    }
+}
+
+async fn follow(sink: Arc<dyn Sink>, client: Client, resource: ApiResource) {
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let stream = watcher(api, watcher::Config::default()).default_backoff();
     futures::pin_mut!(stream);
     let mut fresh = Vec::new();
     while let Some(event) = stream.next().await {
         match event {
             Ok(watcher::Event::Init) => fresh.clear(),
             Ok(watcher::Event::InitApply(object)) => fresh.push(object),
-            Ok(watcher::Event::InitDone) => cache.replace(std::mem::take(&mut fresh)),
-            Ok(watcher::Event::Apply(object)) => cache.apply(object),
-            Ok(watcher::Event::Delete(object)) => cache.delete(object),
+            Ok(watcher::Event::InitDone) => sink.replace(std::mem::take(&mut fresh)),
+            Ok(watcher::Event::Apply(object)) => sink.apply(object),
+            Ok(watcher::Event::Delete(object)) => sink.delete(&object),
             // The stream backs off and starts again by itself.
-            Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch interrupted"),
+            Err(error) => tracing::debug!(kind = %resource.kind, %error, "watch interrupted"),
         }
     }
 }
@@ -183,7 +220,8 @@ impl Caches {
         let mut by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = by_kind.entry(TypeId::of::<K>()).or_insert_with(|| {
             let cache = Arc::new(Cache::<K>::new());
-            let task = tokio::spawn(follow(cache.clone(), self.client.clone()));
+            let resource = ApiResource::erase::<K>(&());
+            let task = tokio::spawn(follow(cache.clone(), self.client.clone(), resource));
             Entry { cache, task }
         });
         entry.cache.clone().downcast::<Cache<K>>().expect("the entry of a type holds the cache of that type")

@@ -12,12 +12,13 @@ use kube::Client;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::cache::{Caches, Key, Kind};
+use crate::cache::{AnyObject, Caches, Key, Kind};
 use crate::clock::Clock;
 use crate::error::{Error, chain};
 use crate::execute::execute;
 use crate::metrics::Metrics;
-use crate::plan::{Plan, controller_of};
+use crate::plan::{Object, Plan, controller_of};
+use crate::queue::Queue;
 use crate::view::View;
 
 /// Objects of one controller that are worked on at the same time.
@@ -95,7 +96,7 @@ impl Engine {
 
     /// Adds a controller.
     pub fn with<C: Controller>(mut self) -> Engine {
-        self.controllers.push((C::NAME, |context, stop| Box::pin(run::<C>(context, stop))));
+        self.controllers.push((C::NAME, run::<C>));
         self
     }
 }
@@ -140,31 +141,85 @@ impl<K: Kind> Watches<'_, K> {
     /// Objects of `C` wake the keys that `map` gives.
     pub fn mapped<C: Kind>(&mut self, map: impl Fn(&C, &View) -> Vec<Key> + Send + Sync + 'static) {
         let cache = self.caches.of::<C>();
-        let mut changes = cache.subscribe();
-        let (wake, view) = (self.wake.clone(), self.view.clone());
+        let view = self.view.clone();
         let for_sync = cache.clone();
         self.synced.push(Box::pin(async move { for_sync.synced().await }));
-        self.tasks.spawn(async move {
-            loop {
-                let objects = match changes.recv().await {
-                    Ok(object) => vec![object],
-                    // Too far behind to know what changed: everything may have.
-                    Err(broadcast::error::RecvError::Lagged(_)) => cache.list(None),
-                    Err(broadcast::error::RecvError::Closed) => return,
-                };
-                for key in objects.iter().flat_map(|object| map(object, &view)) {
-                    if wake.send(key).await.is_err() {
-                        return;
-                    }
-                }
+        let changes = cache.subscribe();
+        let keys = move |object: &AnyObject| {
+            object.downcast_ref::<C>().map(|object| map(object, &view)).unwrap_or_default()
+        };
+        let all = move || cache.list(None).into_iter().map(|object| object as AnyObject).collect();
+        self.tasks.spawn(wake(changes, Box::new(keys), Box::new(all), self.wake.clone()));
+    }
+}
+
+/// The keys that an object wakes.
+type KeysOf = Box<dyn Fn(&AnyObject) -> Vec<Key> + Send + Sync>;
+/// All objects of a kind.
+type AllObjects = Box<dyn Fn() -> Vec<AnyObject> + Send + Sync>;
+
+/// Sends the keys that changed objects wake.
+async fn wake(
+    mut changes: broadcast::Receiver<AnyObject>,
+    keys: KeysOf,
+    all: AllObjects,
+    wake: mpsc::Sender<Key>,
+) {
+    loop {
+        let objects = match changes.recv().await {
+            Ok(object) => vec![object],
+            // Too far behind to know what changed: everything may have.
+            Err(broadcast::error::RecvError::Lagged(_)) => all(),
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        for key in objects.iter().flat_map(&keys) {
+            if wake.send(key).await.is_err() {
+                return;
             }
-        });
+        }
+    }
+}
+
+/// What the loop needs of a controller, without its types: the loop is the same code for all, and compiled once.
+trait Erased: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn manager(&self) -> &'static str;
+    /// All objects of the controller's kind.
+    fn keys(&self, caches: &Caches) -> Vec<Key>;
+    /// Observes and plans for an object that is there.
+    fn decide(&self, context: &Context, key: &Key) -> Option<(Object, Result<Plan, Error>)>;
+}
+
+struct Of<C>(std::marker::PhantomData<C>);
+
+impl<C: Controller> Erased for Of<C> {
+    fn name(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn manager(&self) -> &'static str {
+        C::MANAGER
+    }
+
+    fn keys(&self, caches: &Caches) -> Vec<Key> {
+        caches.of::<C::Kind>().list(None).iter().map(|object| Key::of(object.as_ref())).collect()
+    }
+
+    fn decide(&self, context: &Context, key: &Key) -> Option<(Object, Result<Plan, Error>)> {
+        let object = context.caches.of::<C::Kind>().get(key)?;
+        let view = context.view();
+        let decided = catch_unwind(AssertUnwindSafe(|| C::plan(&C::observe(&view, &object))));
+        let plan = decided.map_err(|panic| Error::Panicked(panic_text(panic.as_ref())));
+        Some((Object::new(object.as_ref()), plan))
     }
 }
 
 /// Runs a controller until `stop` says `true`. Passes that have begun are ended, not cut off.
-pub async fn run<C: Controller>(context: Context, mut stop: watch::Receiver<bool>) {
-    let (wake, mut woken) = mpsc::channel(WAKEUPS_MAX);
+pub fn run<C: Controller>(
+    context: Context,
+    stop: watch::Receiver<bool>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (wake, woken) = mpsc::channel(WAKEUPS_MAX);
     let mut tasks = tokio::task::JoinSet::new();
     let mut watches = Watches::<C::Kind> {
         caches: &context.caches,
@@ -178,22 +233,34 @@ pub async fn run<C: Controller>(context: Context, mut stop: watch::Receiver<bool
     C::watches(&mut watches);
     let synced = std::mem::take(&mut watches.synced);
     drop(watches);
+    let controller = Arc::new(Of::<C>(std::marker::PhantomData));
+    Box::pin(drive(controller, context, tasks, synced, woken, stop))
+}
+
+async fn drive(
+    controller: Arc<dyn Erased>,
+    context: Context,
+    // Dropped at the end, which ends the tasks.
+    _tasks: tokio::task::JoinSet<()>,
+    synced: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    mut woken: mpsc::Receiver<Key>,
+    mut stop: watch::Receiver<bool>,
+) {
     tokio::select! {
         biased;
         _ = stop.wait_for(|stop| *stop) => return,
         _ = futures::future::join_all(synced) => {}
     }
-
-    let mut queue = crate::queue::Queue::default();
-    for object in context.caches.of::<C::Kind>().list(None) {
-        queue.add(Key::of(object.as_ref()), Instant::now());
+    let mut queue = Queue::default();
+    for key in controller.keys(&context.caches) {
+        queue.add(key, Instant::now());
     }
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < CONCURRENT_MAX
             && let Some(key) = queue.take(Instant::now())
         {
-            running.push(pass::<C>(context.clone(), key));
+            running.push(pass(controller.clone(), context.clone(), key));
         }
         let due = queue.next().filter(|_| running.len() < CONCURRENT_MAX);
         let due = async {
@@ -205,7 +272,9 @@ pub async fn run<C: Controller>(context: Context, mut stop: watch::Receiver<bool
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            Some((key, outcome)) = running.next(), if !running.is_empty() => settle::<C>(&mut queue, key, outcome),
+            Some((key, outcome)) = running.next(), if !running.is_empty() => {
+                settle(controller.name(), &mut queue, key, outcome);
+            }
             Some(key) = woken.recv() => queue.add(key, Instant::now()),
             () = due => {}
         }
@@ -214,18 +283,20 @@ pub async fn run<C: Controller>(context: Context, mut stop: watch::Receiver<bool
 }
 
 /// One pass over one object. `Ok(None)`: nothing more to do until something changes.
-async fn pass<C: Controller>(context: Context, key: Key) -> (Key, Result<Option<Duration>, Error>) {
-    let Some(object) = context.caches.of::<C::Kind>().get(&key) else { return (key, Ok(None)) };
+async fn pass(
+    controller: Arc<dyn Erased>,
+    context: Context,
+    key: Key,
+) -> (Key, Result<Option<Duration>, Error>) {
     let started = Instant::now();
-    let view = context.view();
-    let decided = catch_unwind(AssertUnwindSafe(|| C::plan(&C::observe(&view, &object))));
-    let result = match decided {
-        Err(panic) => Err(Error::Panicked(panic_text(panic.as_ref()))),
+    let Some((object, plan)) = controller.decide(&context, &key) else { return (key, Ok(None)) };
+    let result = match plan {
+        Err(error) => Err(error),
         Ok(plan) => {
-            execute(&context, C::MANAGER, object.as_ref(), &plan).await.map(|writes| (plan.next, writes))
+            execute(&context, controller.manager(), &object, &plan).await.map(|writes| (plan.next, writes))
         }
     };
-    context.metrics.update(C::NAME, started.elapsed(), |counts| match &result {
+    context.metrics.update(controller.name(), started.elapsed(), |counts| match &result {
         Ok((next, writes)) => {
             counts.actions += writes;
             if next.is_some() { counts.requeued_after += 1 } else { counts.succeeded += 1 }
@@ -238,11 +309,7 @@ async fn pass<C: Controller>(context: Context, key: Key) -> (Key, Result<Option<
     (key, result.map(|(next, _)| next))
 }
 
-fn settle<C: Controller>(
-    queue: &mut crate::queue::Queue,
-    key: Key,
-    outcome: Result<Option<Duration>, Error>,
-) {
+fn settle(controller: &'static str, queue: &mut Queue, key: Key, outcome: Result<Option<Duration>, Error>) {
     let now = Instant::now();
     match outcome {
         Ok(next) => {
@@ -254,10 +321,10 @@ fn settle<C: Controller>(
             let wait = queue.failed(&key);
             let panics = matches!(error, Error::Panicked(_));
             if panics && queue.failures(&key) >= PANICS_MAX {
-                tracing::error!(controller = C::NAME, object = %key, error = %chain(&error), "object set aside until it changes");
+                tracing::error!(controller, object = %key, error = %chain(&error), "object set aside until it changes");
                 queue.done(key, None);
             } else {
-                tracing::warn!(controller = C::NAME, object = %key, error = %chain(&error), ?wait, "pass failed");
+                tracing::warn!(controller, object = %key, error = %chain(&error), ?wait, "pass failed");
                 queue.done(key, Some(now + wait));
             }
         }

@@ -17,22 +17,16 @@ use kube::core::ApiResource;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 
-use crate::cache::Kind;
 use crate::controller::Context;
 use crate::error::Error;
-use crate::plan::{Action, Object, Owned, Plan, Target, display_name};
+use crate::plan::{Action, Object, Owned, Plan, Target};
 use crate::view::is_controlled_by;
 
 /// Longest message of an event, in bytes (an Event's note is limited to 1 kB upstream).
 const EVENT_MESSAGE_BYTES_MAX: usize = 1000;
 
 /// Carries out the actions, then writes the status. Returns how many writes were made.
-pub async fn execute<K: Kind>(
-    context: &Context,
-    manager: &str,
-    object: &K,
-    plan: &Plan,
-) -> Result<u64, Error> {
+pub async fn execute(context: &Context, manager: &str, object: &Object, plan: &Plan) -> Result<u64, Error> {
     let mut writes = 0;
     for action in &plan.actions {
         act(&context.client, manager, action).await?;
@@ -154,14 +148,9 @@ fn failed(verb: &'static str, object: &Object, source: kube::Error) -> Error {
 }
 
 /// Returns whether there was something new to write.
-async fn write_status<K: Kind>(
-    context: &Context,
-    manager: &str,
-    seen: &K,
-    plan: &Plan,
-) -> Result<bool, Error> {
+async fn write_status(context: &Context, manager: &str, seen: &Object, plan: &Plan) -> Result<bool, Error> {
     let Some(mut status) = plan.status.clone() else { return Ok(false) };
-    let mut object = Object::new(seen);
+    let mut object = seen.clone();
     let before: Vec<Condition> = conditions_of(&object.value["status"]);
     if !plan.conditions.is_empty() {
         let conditions = timed(&before, &plan.conditions, context.clock.now());
@@ -213,10 +202,10 @@ pub fn rfc3339(time: Timestamp) -> String {
 }
 
 /// An event about the object; losing one is not worth failing a pass, so that an error is only logged.
-async fn record<K: Kind>(context: &Context, manager: &str, object: &K, ready: &Condition, warning: bool) {
-    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+async fn record(context: &Context, manager: &str, object: &Object, ready: &Condition, warning: bool) {
+    let namespace = object.namespace().unwrap_or("default").to_owned();
     let now = context.clock.now();
-    let name = format!("{}.{:x}{:04x}", object.name_any(), now.as_microsecond(), fastrand::u16(..));
+    let name = format!("{}.{:x}{:04x}", object.name(), now.as_microsecond(), fastrand::u16(..));
     let event = Event {
         metadata: ObjectMeta {
             name: Some(name),
@@ -224,11 +213,11 @@ async fn record<K: Kind>(context: &Context, manager: &str, object: &K, ready: &C
             ..ObjectMeta::default()
         },
         involved_object: ObjectReference {
-            api_version: Some(K::api_version(&()).into_owned()),
-            kind: Some(K::kind(&()).into_owned()),
-            name: Some(object.name_any()),
-            namespace: object.namespace(),
-            uid: object.uid(),
+            api_version: Some(object.resource.api_version.clone()),
+            kind: Some(object.resource.kind.clone()),
+            name: Some(object.name().to_owned()),
+            namespace: object.namespace().map(str::to_owned),
+            uid: object.value["metadata"]["uid"].as_str().map(str::to_owned),
             ..ObjectReference::default()
         },
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
@@ -247,7 +236,7 @@ async fn record<K: Kind>(context: &Context, manager: &str, object: &K, ready: &C
     };
     let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
     if let Err(error) = api.create(&PostParams::default(), &event).await {
-        let name = display_name(object.namespace().as_deref(), &object.name_any());
+        let name = object.display_name();
         tracing::debug!(%name, %error, "event not recorded");
     }
 }

@@ -141,12 +141,20 @@ pub(crate) async fn delete(
         error.details.get_or_insert_default().causes = Vec::new();
         return Err(error);
     }
+    let mut before: Option<Arc<Object>> = None;
     for _ in 0..RETRIES_MAX {
         let Some(seen) = server.store.get_head(key) else {
-            return Err(ApiError::not_found(&kind.plural, &kind.group, &key.name));
+            // It was there when this delete began: somebody else (the kubelet, once a Pod was marked) took the last step.
+            return match before {
+                Some(seen) => Ok(Deleted { object: codec::load(kind, &seen), gone: true }),
+                None => Err(ApiError::not_found(&kind.plural, &kind.group, &key.name)),
+            };
         };
         match attempt(server, kind, key, options, &seen).await {
-            Err(Failure::Retry) => continue,
+            Err(Failure::Retry) => {
+                before = Some(seen);
+                continue;
+            }
             Err(Failure::Api(error)) => return Err(error),
             Ok(deleted) => return Ok(deleted),
         }

@@ -227,7 +227,8 @@ async fn serve(
             }
         }
     };
-    if told {
+    // Told by this process, or by one before it.
+    if told || is_told(&client, &route).await {
         tell_port(&client, &route, None).await;
     }
     loop {
@@ -256,6 +257,14 @@ async fn serve(
             });
         }
     }
+}
+
+/// Whether the Service still says that its port is in use.
+async fn is_told(client: &Client, route: &Route) -> bool {
+    let services: Api<Service> = Api::namespaced(client.clone(), &route.namespace);
+    let service = services.get_opt(&route.service).await.ok().flatten();
+    let conditions = service.and_then(|service| service.status?.conditions).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "PortInUse" && condition.status == "True")
 }
 
 /// Says on the Service that its port is taken by another program, or that it is no longer.

@@ -129,6 +129,24 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn an_app_whose_port_is_taken_says_so_and_serves_when_it_is_free() {
+    if !have("namespaces", crate::support::namespaces()) {
+        return;
+    }
+    let mut project = Project::new();
+    Mini::default().write(&project);
+    let url = project.up(&["--no-logs"]);
+    assert_eq!(project.stop(), 0);
+    let taken = TcpListener::bind(url.trim_start_matches("http://")).unwrap();
+    project.start(&["--no-logs"]);
+    project.line("the port", |line| line.contains("service shop-web: cannot listen on 127.0.0.1:"));
+    assert_eq!(project.status()["reason"], "PortInUse");
+    drop(taken);
+    crate::support::eventually("it serves", || (project.status()["ready"] == true).then_some(()));
+    assert_eq!(crate::http::Client::new(&url, false).get("/").unwrap().body, "one");
+}
+
+#[test]
 fn a_machine_without_namespaces_is_told_what_to_do() {
     // A user namespace may be nested 32 deep or forbidden by a limit; here the limit is set for this child alone.
     let project = Project::new();

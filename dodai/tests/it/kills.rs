@@ -103,3 +103,19 @@ fn killed_and_not_started_again_nothing_is_left_and_the_command_ran_to_its_end()
     assert_eq!(Client::new(&url, false).get("/").unwrap().body, "two", "its record was found");
     assert_one_row_each(&project, 2);
 }
+
+#[test]
+fn stopped_during_a_build_the_next_start_builds_again() {
+    if !ready() {
+        return;
+    }
+    let mut project = Project::new();
+    Mini { build_s: 3.0, ..Mini::default() }.write(&project);
+    project.start(&["--no-logs"]);
+    eventually("the build runs", || (project.processes().len() > 1).then_some(()));
+    assert_eq!(project.stop(), 0);
+    project.assert_nothing_is_left();
+    let url = project.up(&["--no-logs"]);
+    assert_eq!(Client::new(&url, false).get("/").unwrap().body, "one");
+    assert_one_row_each(&project, 1);
+}

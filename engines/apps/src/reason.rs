@@ -25,6 +25,8 @@ pub enum Reason {
     Serving,
     /// A newer Release took its place.
     Superseded,
+    /// Another program has the port at which a Service of the App should answer.
+    PortInUse,
     /// The build command failed.
     BuildFailed,
     /// The release command failed.

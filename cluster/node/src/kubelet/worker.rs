@@ -24,6 +24,8 @@ use crate::runtime::{ContainerState, PodConfig, PodHandle, PodState};
 /// Pauses before something that failed is tried again.
 const AGAIN_FIRST: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(20);
+/// Longest pause before a container that could not be started is tried again: what it lacks may be there by then.
+const START_AGAIN_MAX: Duration = Duration::from_secs(5);
 /// Pause between two looks at the ConfigMaps and Secrets of a running Pod's volumes.
 const FILES_EVERY: Duration = Duration::from_secs(30);
 /// Grace of a Pod that says nothing, seconds.
@@ -400,11 +402,13 @@ impl Worker {
     async fn cannot_start(&mut self, pod: &Pod, container: &str, error: &Error) {
         let failures = self.failures.entry(container.to_string()).or_default();
         *failures += 1;
-        let pause = AGAIN_FIRST.saturating_mul(1 << (*failures).min(10)).min(AGAIN_MAX);
+        let pause = AGAIN_FIRST.saturating_mul(1 << (*failures).min(10)).min(START_AGAIN_MAX);
         let message = chain(error);
         let reason = match error {
             Error::Image { reason, .. } | Error::Config { reason, .. } => *reason,
             Error::Archive { .. } => "ErrImagePull",
+            // Its supervisor is about to leave, as it was alone for too long; the next one will take it.
+            Error::Refused { .. } => "ContainerCreating",
             _ if *failures <= HICCUPS_MAX => "ContainerCreating",
             _ => "CreateContainerError",
         };

@@ -85,7 +85,7 @@ fn run_container(init: &Init<'_>) -> Result<InitReport, Failure> {
         over: &init.pod_dir.join("root"),
         mounts: &init.start.mounts,
         host_name: init.host_name,
-        privileged: !init.user_namespace,
+        privileged: init.uid == 0,
     })?;
     let child = spawn_command(init)?;
     tell(&init.report, &InitReport::Running);

@@ -70,7 +70,7 @@ const ETC_ENTRIES: &[&str] = &[
 /// Configuration of language runtimes that distributions keep in `/etc`.
 const ETC_PREFIXES: &[&str] = &["java-", "python", "ruby", "php"];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
-/// Parts of /proc that can change or read the whole machine; only matters where root has no user namespace.
+/// Parts of /proc that can change or read the whole machine; only matters for root.
 const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
 const PROC_HIDDEN: &[&str] = &["kcore", "keys", "timer_list", "latency_stats", "sched_debug"];
 /// Entries of a folder that can be bound again one by one.
@@ -82,7 +82,8 @@ pub(crate) struct RootSpec<'a> {
     pub(crate) over: &'a Path,
     pub(crate) mounts: &'a [Mount],
     pub(crate) host_name: &'a str,
-    /// There is no user namespace: hide what real root could use.
+    /// The user is root of the machine, whose files in /proc obey it even without capabilities and in a user namespace
+    /// of its own: hide what it could use.
     pub(crate) privileged: bool,
 }
 
@@ -103,7 +104,12 @@ pub(crate) fn try_to_enter(over: &Path, user: Option<(u32, u32)>) -> Result<(), 
     if let Some((uid, gid)) = user {
         map_own_user(uid, gid)?;
     }
-    assemble_and_enter(&RootSpec { over, mounts: &[], host_name: "doctor", privileged: user.is_none() })
+    assemble_and_enter(&RootSpec {
+        over,
+        mounts: &[],
+        host_name: "doctor",
+        privileged: user.is_none_or(|(uid, _)| uid == 0),
+    })
 }
 
 /// Builds the root and makes it `/` of this mount namespace.

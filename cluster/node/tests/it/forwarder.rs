@@ -327,14 +327,13 @@ async fn headers_upgrades_and_plain_tcp_pass_as_they_should() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_taken_port_is_told_on_the_service() {
     let bed = Bed::new(Duration::from_secs(30)).await;
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // Node ports come from a range of their own, so the port is taken first and asked for by number.
-    let port = 30_000 + fastrand::u16(0..2000);
-    let holder = TcpListener::bind(("127.0.0.1", port)).await.unwrap_or(taken);
-    let port = holder.local_addr().unwrap().port();
-    if !(30_000..=32_767).contains(&port) {
-        return; // Somebody else had it; another run will find a free one.
-    }
+    // Node ports come from a range of their own, so one of it is taken first and asked for by number.
+    let (port, _holder) = loop {
+        let port = fastrand::u16(30_000..32_767);
+        if let Ok(holder) = TcpListener::bind(("127.0.0.1", port)).await {
+            break (port, holder);
+        }
+    };
     let service: Service = serde_json::from_value(json!({
         "metadata": {"name": "web"},
         "spec": {"type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "nodePort": port}]},

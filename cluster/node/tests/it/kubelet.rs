@@ -445,3 +445,31 @@ async fn init_containers_run_in_order_before_the_others_and_a_deletion_is_gracef
     cluster.pods().patch("web", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     cluster.until_gone("web").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kubelet_works_with_any_runtime() {
+    let mut cluster = Cluster::new().await;
+    drop(cluster.forget_node());
+    let folder = cluster.folder.path().join("fake");
+    std::fs::create_dir(&folder).unwrap();
+    let fake = dodai_node::runtime::fake::FakeRuntime::new(&folder);
+    let client = cluster.server.client(User::admin("node"));
+    let node = Node::start_with(cluster.config(), client, std::sync::Arc::new(fake.clone())).await.unwrap();
+    let mut pod = cluster.pod("web", "never run");
+    pod["spec"]["restartPolicy"] = json!("OnFailure");
+    cluster.create(&pod).await;
+    let pod = cluster.until("web", "it is ready", |pod| condition(pod, "Ready")["status"] == "True").await;
+    let uid = pod["metadata"]["uid"].as_str().unwrap().to_string();
+    let handle = fake.pod(&uid).unwrap();
+    assert_eq!(handle.last_start("c").unwrap().command, ["/bin/sh", "-c", "never run"]);
+    handle.finish("c", 1, "first");
+    let pod = cluster.until("web", "it runs again", |pod| container(pod)["restartCount"] == 1).await;
+    assert_eq!(container(&pod)["lastState"]["terminated"]["message"], "first");
+    handle.finish("c", 0, "");
+    cluster.until_phase("web", "Succeeded").await;
+    assert_eq!(fake.starts(), [(uid.clone(), "c".to_string(), 0), (uid.clone(), "c".to_string(), 1)]);
+    cluster.delete("web").await;
+    cluster.until_gone("web").await;
+    until_true("the runtime forgot it", || fake.pod(&uid).is_none()).await;
+    node.shutdown().await;
+}

@@ -153,8 +153,13 @@ fn say(plan: &mut Plan, world: &World, phase: AppPhase, blocked: Option<(Reason,
         None => target
             .map_or_else(|| (String::from(Reason::WaitingForRelease), String::new()), |target| story(target)),
     };
+    let port_in_use = port_in_use(world);
+    let (reason, message) = match &port_in_use {
+        Some(problem) if phase == AppPhase::Running => (String::from(Reason::PortInUse), problem.clone()),
+        _ => (reason, message),
+    };
     let available = current.is_some() && world.deployments.iter().all(|deployment| is_available(deployment));
-    let ready = phase == AppPhase::Running && available;
+    let ready = phase == AppPhase::Running && available && port_in_use.is_none();
     let stalled = matches!(phase, AppPhase::Invalid | AppPhase::Failed);
     let generation = world.app.metadata.generation;
     let condition = |type_: &str, status: bool, reason: &str, message: &str| Condition {
@@ -166,7 +171,11 @@ fn say(plan: &mut Plan, world: &World, phase: AppPhase, blocked: Option<(Reason,
         condition(
             "Ready",
             ready,
-            if phase == AppPhase::Running && !available { unavailable } else { &reason },
+            if phase == AppPhase::Running && !available && port_in_use.is_none() {
+                unavailable
+            } else {
+                &reason
+            },
             &message,
         ),
         condition("Reconciling", !ready && !stalled, &reason, &message),
@@ -187,6 +196,17 @@ fn story(release: &Release) -> (String, String) {
 fn is_available(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0) >= wanted
+}
+
+/// What the forwarder says of a Service whose port another program has.
+fn port_in_use(world: &World) -> Option<String> {
+    world.services.iter().find_map(|service| {
+        let conditions = service.status.as_ref()?.conditions.as_ref()?;
+        let taken = conditions
+            .iter()
+            .find(|condition| condition.type_ == "PortInUse" && condition.status == "True")?;
+        Some(format!("service {}: {}", service.name_any(), taken.message))
+    })
 }
 
 /// Where the main process answers: the node port of its Service on loopback.

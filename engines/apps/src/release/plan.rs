@@ -25,6 +25,9 @@ use super::{objects, pods};
 use crate::identity;
 use crate::reason::Reason;
 
+/// Attempts of a Release up to which a build that was cut off begins again by itself.
+const BUILD_ATTEMPTS_MAX: u32 = 5;
+
 /// Everything that `plan` may look at.
 pub struct World {
     /// The time.
@@ -56,11 +59,13 @@ struct Step {
     message: String,
     migration: Option<Migration>,
     failure: Option<Failure>,
+    /// A new attempt begins.
+    again: bool,
 }
 
 impl Step {
     fn new(phase: ReleasePhase, reason: Reason, message: impl Into<String>) -> Step {
-        Step { phase, reason, message: message.into(), migration: None, failure: None }
+        Step { phase, reason, message: message.into(), migration: None, failure: None, again: false }
     }
 
     fn failed(failure: Failure, reason: Reason) -> Step {
@@ -97,6 +102,7 @@ pub(super) fn plan(world: &World) -> Plan {
         ReleasePhase::Active => active(world, app, attempt, &mut plan),
         ReleasePhase::Superseded | ReleasePhase::Failed => return plan,
     };
+    let attempt = attempt + u32::from(step.again);
     write(&mut plan, world, attempt, step);
     plan
 }
@@ -199,6 +205,15 @@ fn building(world: &World, attempt: u32, plan: &mut Plan) -> Step {
         }
         Some(Outcome::Succeeded) => {
             Step::new(ReleasePhase::Migrating, Reason::Migrating, "the image is built")
+        }
+        Some(Outcome::Failed)
+            if attempt < BUILD_ATTEMPTS_MAX && pods::was_interrupted(&world.pods_of_job(&name)) =>
+        {
+            // Building twice does no harm: what was cut off begins again by itself, as a new attempt with its own Lease.
+            Step {
+                again: true,
+                ..Step::new(ReleasePhase::Pending, Reason::Building, "the build was cut off and begins again")
+            }
         }
         Some(Outcome::Failed) => {
             let command = world.release.spec.source.as_ref().and_then(|source| source.build.as_ref());

@@ -63,6 +63,19 @@ pub(super) fn command_failure(reason: Reason, what: &str, command: &[String], po
     }
 }
 
+/// Whether what ran in these Pods was ended from outside, by a stop of the machine's dodai or an end that nobody saw, and not
+/// by itself.
+pub(super) fn was_interrupted(pods: &[&Pod]) -> bool {
+    const SIGTERM_CODE: i32 = 143;
+    pods.iter().any(|pod| {
+        let stopped = pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("NodeShutdown");
+        stopped
+            || containers(pod).filter_map(|container| container.state.as_ref()?.terminated.as_ref()).any(
+                |ended| ended.reason.as_deref() == Some("OutcomeUnknown") || ended.exit_code == SIGTERM_CODE,
+            )
+    })
+}
+
 /// Why a process of a roll-out that began at `since` will not become available, if that is known.
 pub(super) fn process_failure(
     process: &str,

@@ -24,7 +24,7 @@ const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
-/// Everything that [`claim`] may look at.
+/// Everything that `claim` may look at.
 pub struct ClaimWorld {
     /// The claim.
     pub claim: Arc<PersistentVolumeClaim>,
@@ -34,7 +34,7 @@ pub struct ClaimWorld {
     pub classes: Vec<Arc<StorageClass>>,
 }
 
-/// Everything that [`volume`] may look at.
+/// Everything that `volume` may look at.
 pub struct VolumeWorld {
     /// The time.
     pub now: Timestamp,
@@ -44,7 +44,7 @@ pub struct VolumeWorld {
     pub claim: Option<Arc<PersistentVolumeClaim>>,
 }
 
-/// Everything that [`class`] may look at.
+/// Everything that `class` may look at.
 pub struct ClassWorld {
     /// Whether the Node is the one that keeps the folders.
     pub is_ours: bool,
