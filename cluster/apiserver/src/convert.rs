@@ -3,6 +3,8 @@
 //! Custom resources are converted by their schema only (strategy None). Built-in kinds have one version each, except
 //! events, which have two views of one object.
 
+mod autoscaling;
+
 use serde_json::{Map, Value, json};
 
 use crate::crd::structural::drop_nulls;
@@ -12,8 +14,12 @@ use crate::kinds::Kind;
 pub(crate) fn is_plain(kind: &Kind) -> bool {
     match &kind.custom {
         Some(custom) => !custom.rewrite,
-        None => kind.group != "events.k8s.io",
+        None => kind.group != "events.k8s.io" && !is_old_autoscaler(kind),
     }
+}
+
+fn is_old_autoscaler(kind: &Kind) -> bool {
+    kind.is("autoscaling", "horizontalpodautoscalers") && kind.version == "v1"
 }
 
 /// From the stored form to the version of `kind`.
@@ -26,6 +32,10 @@ pub(crate) fn from_storage(kind: &Kind, value: &mut Value) {
         }
         return;
     }
+    if is_old_autoscaler(kind) {
+        autoscaling::to_v1(value);
+        crate::codec::normalize(kind, value);
+    }
     if kind.group == "events.k8s.io" {
         rename(value, EVENT);
         fill_event(kind, value);
@@ -36,6 +46,11 @@ pub(crate) fn from_storage(kind: &Kind, value: &mut Value) {
 pub(crate) fn to_storage(kind: &Kind, value: &mut Value) {
     if let Some(schema) = kind.custom.as_ref().and_then(|custom| custom.storage_schema.as_ref()) {
         schema.prune(value, true, &mut Vec::new());
+    }
+    if is_old_autoscaler(kind) {
+        autoscaling::to_v2(value);
+        let stored = crate::schema::builtin("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler");
+        crate::schema::normalize(value, stored.root);
     }
     if kind.group == "events.k8s.io" {
         let back: Vec<(&str, &str)> = EVENT.iter().map(|(old, new)| (*new, *old)).collect();

@@ -101,6 +101,9 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("scheduling.k8s.io", "priorityclasses") => set(object, "preemptionPolicy", "PreemptLowerPriority"),
         ("apiextensions.k8s.io", "customresourcedefinitions") => crd(object),
+        ("autoscaling", "horizontalpodautoscalers") if kind.version == "v1" => {
+            set(&mut object["spec"], "minReplicas", 1);
+        }
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(&mut object["spec"]),
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations") => {
             each(object, "webhooks", |hook| {

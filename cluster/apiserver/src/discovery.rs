@@ -54,7 +54,9 @@ pub(crate) fn paths(registry: &Registry) -> Reply {
             paths.push(format!("/apis/{group}/{version}"));
         }
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     Reply::value(200, &json!({ "paths": paths }), Media::JSON)
 }
 

@@ -1,6 +1,6 @@
-//! OpenAPI v3: an index, and a document per group version, made when first asked for.
-//!
-//! Leaves out: v2 (kubectl needs it only where v3 is missing).
+//! OpenAPI v3: an index, and a document per group version, made when first asked for; and v2 (`openapi/v2.rs`).
+
+mod v2;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::discovery::tagged;
 use crate::kinds::{Kind, Registry};
 use crate::reply::Reply;
-use crate::request::{Media, Query};
+use crate::request::{Media, Query, negotiate};
 use crate::schema::source;
 use crate::server::Server;
 use crate::status::ApiError;
@@ -20,6 +20,8 @@ use crate::status::ApiError;
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     documents: Mutex<HashMap<String, Arc<String>>>,
+    /// Held while the document of v2 is made.
+    making: Mutex<()>,
 }
 
 impl Cache {
@@ -58,10 +60,12 @@ pub(crate) fn answer(
             }
             Ok(reply)
         }
-        _ => {
-            let text = "OpenAPI v2 is not supported by this server; use /openapi/v3";
-            Err(ApiError::new(404, "NotFound", text))
+        ["v2"] => {
+            negotiate(headers)?;
+            let _one = server.open_api.making.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(tagged(v2::document(&server.registry()), "application/json", headers))
         }
+        _ => Ok(Reply::text(404, "404 page not found\n")),
     }
 }
 

@@ -147,48 +147,39 @@ impl Server {
         Ok(server)
     }
 
+    /// Writes what every server has and this one lacks, all in one group.
     async fn bootstrap(&self) -> Result<(), crate::status::ApiError> {
+        let new = self.store.revision() == 0;
+        let mut wanted = Vec::new();
+        let meta = |name: &str| json!({ "name": name, "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now() });
         for name in NAMESPACES {
-            let key = Key::new(&self.namespaces, "", name);
-            if self.store.get_head(&key).is_some() {
-                continue;
-            }
-            let object = json!({
-                "metadata": {
-                    "name": name, "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now(),
-                    "labels": { "kubernetes.io/metadata.name": name },
-                },
-                "spec": { "finalizers": ["kubernetes"] },
-                "status": { "phase": "Active" },
+            let mut object = json!({
+                "metadata": meta(name), "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
             });
-            self.put_if_absent(&key, object).await?;
+            object["metadata"]["labels"] = json!({ "kubernetes.io/metadata.name": name });
+            wanted.push((Key::new(&self.namespaces, "", name), object));
         }
         for (name, value, description) in PRIORITY_CLASSES {
-            let key = Key::new(&"scheduling.k8s.io/priorityclasses".into(), "", name);
-            if self.store.get_head(&key).is_some() {
-                continue;
-            }
-            let object = json!({
-                "metadata": {
-                    "name": name, "uid": uuid::Uuid::new_v4().to_string(), "generation": 1,
-                    "creationTimestamp": now(),
-                },
-                "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
+            let mut object = json!({
+                "metadata": meta(name), "value": value, "description": description,
+                "preemptionPolicy": "PreemptLowerPriority",
             });
-            self.put_if_absent(&key, object).await?;
+            object["metadata"]["generation"] = 1.into();
+            wanted.push((Key::new(&"scheduling.k8s.io/priorityclasses".into(), "", name), object));
         }
-        crate::rbac::bootstrap::write(self).await
-    }
-
-    async fn put_if_absent(&self, key: &Key, object: Value) -> Result<(), crate::status::ApiError> {
-        let decide = |current: Option<&Arc<crate::store::Object>>, _: &crate::store::View<'_>| {
-            Ok::<_, crate::status::ApiError>(if current.is_some() {
-                Change::Nothing
-            } else {
-                Change::Put(object)
-            })
-        };
-        self.store.write(key, decide).await.map(drop)
+        wanted.retain(|(key, _)| self.store.get_head(key).is_none());
+        wanted.extend(crate::rbac::bootstrap::wanted(self));
+        let writes = wanted.into_iter().map(|(key, object)| async move {
+            let decide = |_: Option<&_>, _: &crate::store::View<'_>| {
+                Ok::<_, crate::status::ApiError>(Change::Put(object))
+            };
+            self.store.write(&key, decide).await
+        });
+        futures::future::try_join_all(writes).await?;
+        if new {
+            self.store.forget();
+        }
+        Ok(())
     }
 
     /// Closes the store and gives the folder free.

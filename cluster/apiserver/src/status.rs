@@ -201,13 +201,13 @@ impl ApiError {
 
     /// A 422; `kind` as in `ConfigMap` or `Widget`, with the group for what is not in the core group.
     pub fn invalid(kind: &str, group: &str, name: &str, causes: Vec<Cause>) -> ApiError {
-        let mut seen: Vec<Cause> = Vec::new();
-        for cause in causes {
-            if !seen.contains(&cause) {
-                seen.push(cause);
+        // The message names each once; the causes are all there, as upstream.
+        let mut texts: Vec<String> = Vec::new();
+        for text in causes.iter().map(Cause::text) {
+            if !texts.contains(&text) {
+                texts.push(text);
             }
         }
-        let texts: Vec<String> = seen.iter().map(Cause::text).collect();
         let what = match &*texts {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -215,7 +215,7 @@ impl ApiError {
         let message = format!("{} {} is invalid: {what}", qualified(kind, group), quote(name));
         let mut error = ApiError::new(422, "Invalid", message).about(kind, group, name);
         if let Some(details) = &mut error.details {
-            details.causes = seen;
+            details.causes = causes;
         }
         error
     }

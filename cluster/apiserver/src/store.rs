@@ -443,6 +443,19 @@ impl Store {
         Ok(Listing { revision, objects: objects.into_values().collect() })
     }
 
+    /// Forgets all history: nothing before the newest revision can be asked for. For a new store, in which nobody can
+    /// have seen anything.
+    pub fn forget(&self) {
+        let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let revision = published.revision;
+        published.floor = revision;
+        for resource in published.resources.values_mut() {
+            resource.ring = VecDeque::new();
+            resource.ring_bytes = 0;
+            resource.floor = revision;
+        }
+    }
+
     /// Starts a watch of a resource: events after `revision`.
     pub fn watch(&self, resource: &Arc<str>, revision: u64) -> Result<Watcher, Expired> {
         let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);

@@ -175,6 +175,7 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
                 ("", "pods") => crate::admission::tolerations(&mut object["spec"]),
                 ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
                 ("apps", "daemonsets") => template_generation(old, object),
+                ("certificates.k8s.io", "certificatesigningrequests") => copy_or_remove(old, object, "spec"),
                 _ => {}
             }
         }
@@ -269,7 +270,11 @@ pub(crate) fn validate_update(
         crd::check::validate_update(old, object, causes);
         return;
     }
-    if !kind.is_custom() && *door != Door::Status {
-        validate::update(kind, door, old, object, causes);
+    if kind.is_custom() {
+        return;
+    }
+    match door {
+        Door::Status => validate::status(kind, object, causes),
+        _ => validate::update(kind, door, old, object, causes),
     }
 }

@@ -9,6 +9,7 @@ mod definitions;
 mod events;
 mod namespaces;
 mod quota;
+mod token_secrets;
 
 use std::sync::{Arc, Weak};
 
@@ -20,6 +21,7 @@ use crate::server::Server;
 pub(crate) fn start(server: &Arc<Server>) {
     if server.config.controllers {
         tokio::spawn(accounts::run(Arc::downgrade(server)));
+        tokio::spawn(token_secrets::run(Arc::downgrade(server)));
         tokio::spawn(quota::run(Arc::downgrade(server)));
         tokio::spawn(aggregate::run(Arc::downgrade(server)));
         tokio::spawn(collect::run(Arc::downgrade(server)));

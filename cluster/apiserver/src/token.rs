@@ -2,9 +2,11 @@
 //!
 //! The key lies beside the store, readable by its owner only; a server in memory makes a new one. A token is good as
 //! long as its service account, and the object it is bound to, live. Left out: the longer life that upstream gives to
-//! the tokens in Pods (`--service-account-extend-token-expiration`).
+//! the tokens in Pods (`--service-account-extend-token-expiration`). Tokens in Secrets (`token/secret.rs`) do not end by
+//! themselves, so they are no good without their Secret.
 
 pub(crate) mod request;
+pub(crate) mod secret;
 
 use std::io::Write;
 use std::path::Path;
@@ -141,6 +143,9 @@ pub(crate) fn authenticate(
     audiences: &[String],
 ) -> Result<Option<(User, Vec<String>)>, String> {
     let Some(claims) = server.issuer.open_token(token) else { return Ok(None) };
+    if claims["iss"] == secret::ISSUER {
+        return secret::authenticate(server, token, &claims, audiences);
+    }
     let now = Timestamp::now().as_second();
     if claims["exp"].as_i64().is_none_or(|end| end + LEEWAY_SECONDS < now) {
         return Err("service account token has expired".into());

@@ -2,6 +2,8 @@
 
 pub(crate) use network::service_addresses_are_sound;
 
+mod certificate;
+mod limits;
 mod network;
 mod pod;
 mod rbac;
@@ -142,6 +144,9 @@ pub(crate) fn create(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         ("", "configmaps") => config(object, causes),
         ("", "secrets") => secret(object, causes),
         ("", "services") => network::service(object, causes),
+        ("", "resourcequotas") => limits::quota(object, causes),
+        ("", "limitranges") => limits::range(object, causes),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificate::request(object, causes),
         ("", "persistentvolumeclaims") => claim(spec, causes),
         ("apps", "deployments") => workload::deployment(object, causes),
         ("apps", "replicasets") => workload::replica_set(object, causes),
@@ -170,12 +175,27 @@ pub(crate) fn create(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
+/// Checks a status that is written by itself.
+pub(crate) fn status(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "services") | ("networking.k8s.io", "ingresses") => network::load_balancer(object, causes),
+        ("", "resourcequotas") => limits::quota(object, causes),
+        ("certificates.k8s.io", "certificatesigningrequests") => certificate::conditions(object, causes),
+        _ => {}
+    }
+}
+
 /// Checks a changed object.
 pub(crate) fn update(kind: &Kind, door: &Door, old: &Value, object: &Value, causes: &mut Vec<Cause>) {
     match (kind.group.as_str(), kind.plural.as_str(), door.name()) {
         ("", "pods", "") => pod::update(old, object, causes),
         ("", "pods", "ephemeralcontainers") => pod::ephemeral(old, object, causes),
+        ("certificates.k8s.io", "certificatesigningrequests", _) => certificate::conditions(object, causes),
         (_, _, "finalize" | "approval" | "resize") => {}
+        ("", "resourcequotas", _) => {
+            limits::quota(object, causes);
+            limits::quota_update(old, object, causes);
+        }
         ("", "configmaps", _) => {
             frozen(old, object, &["data", "binaryData"], causes);
             config(object, causes);
@@ -482,7 +502,16 @@ fn autoscaler(spec: &Value, causes: &mut Vec<Cause>) {
             "apiVersion must specify API group",
         ));
     }
+    if let Some(target) = spec["targetCPUUtilizationPercentage"].as_i64().filter(|target| *target < 1) {
+        let field = "spec.targetCPUUtilizationPercentage";
+        causes.push(Cause::invalid(field, &target.into(), "must be greater than 0"));
+    }
     for (at, metric) in list(&spec["metrics"]).iter().enumerate() {
-        one_of(metric, "type", METRICS, &format!("spec.metrics[{at}]"), causes);
+        let path = format!("spec.metrics[{at}]");
+        one_of(metric, "type", METRICS, &path, causes);
+        if metric["type"].is_string() {
+            // Upstream reports it again where it looks for the member of that name.
+            one_of(metric, "type", METRICS, &path, causes);
+        }
     }
 }

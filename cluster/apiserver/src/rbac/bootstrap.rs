@@ -3,13 +3,11 @@
 //! A new store gets them all; at a later start what is missing comes back, and a role gets the rules that it lacks
 //! unless its annotation `rbac.authorization.kubernetes.io/autoupdate` is `false`. Upstream does the same.
 
-use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::{GROUP, Rule};
 use crate::server::Server;
-use crate::status::ApiError;
-use crate::store::{Change, Key};
+use crate::store::Key;
 use crate::write::now;
 
 const OBJECTS: &str = include_str!("../../data/rbac.jsonl");
@@ -70,27 +68,21 @@ fn update(current: &Value, entry: &Value) -> Option<Value> {
     Some(changed)
 }
 
-/// Writes what is missing, all in one group.
-pub(crate) async fn write(server: &Server) -> Result<(), ApiError> {
+/// What is missing or lacks something, as it should be.
+pub(crate) fn wanted(server: &Server) -> Vec<(Key, Value)> {
     let time = now();
-    let mut writes = Vec::new();
+    let mut wanted = Vec::new();
     for line in OBJECTS.lines() {
         let entry: Value = serde_json::from_str(line).expect("the table of roles is sound");
         let kind = entry["kind"].as_str().unwrap_or_default();
         let resource = format!("{GROUP}/{}", plural(kind)).into();
         let namespace = entry["namespace"].as_str().unwrap_or_default();
         let key = Key::new(&resource, namespace, entry["name"].as_str().unwrap_or_default());
-        let wanted = match server.store.get_head(&key) {
+        let object = match server.store.get_head(&key) {
             None => Some(object(&entry, &time)),
             Some(current) => update(&current.value(), &entry),
         };
-        if let Some(wanted) = wanted {
-            writes.push(async move {
-                let decide =
-                    |_: Option<&_>, _: &crate::store::View<'_>| Ok::<_, ApiError>(Change::Put(wanted));
-                server.store.write(&key, decide).await
-            });
-        }
+        wanted.extend(object.map(|object| (key, object)));
     }
-    try_join_all(writes).await.map(drop)
+    wanted
 }

@@ -101,6 +101,27 @@ fn service_port<'a>(
     }
 }
 
+/// Addresses and names in the status of a Service or Ingress.
+pub(super) fn load_balancer(object: &Value, causes: &mut Vec<Cause>) {
+    for (at, ingress) in list(&object["status"]["loadBalancer"]["ingress"]).iter().enumerate() {
+        let path = format!("status.loadBalancer.ingress[{at}]");
+        let (ip, host) = (text(ingress, "ip"), text(ingress, "hostname"));
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+            let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            causes.push(Cause::invalid(format!("{path}.ip"), &ip.into(), detail));
+        }
+        if !host.is_empty() {
+            if let Some(detail) = names::subdomain(host) {
+                causes.push(Cause::invalid(format!("{path}.hostname"), &host.into(), &detail));
+            }
+            if host.parse::<IpAddr>().is_ok() {
+                let detail = "must be a DNS name, not an IP address";
+                causes.push(Cause::invalid(format!("{path}.hostname"), &host.into(), detail));
+            }
+        }
+    }
+}
+
 /// Before addresses are given: what must be right for that.
 pub(crate) fn service_addresses_are_sound(object: &Value) -> bool {
     let spec = &object["spec"];

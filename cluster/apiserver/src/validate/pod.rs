@@ -424,7 +424,22 @@ pub(super) fn update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
 
 /// Ephemeral containers are added, never changed or removed.
 pub(super) fn ephemeral(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    const NOT_ALLOWED: [&str; 6] =
+        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"];
     let after = list(&new["spec"]["ephemeralContainers"]);
+    for (at, container) in after.iter().enumerate() {
+        for field in NOT_ALLOWED {
+            if !container[field].is_null() {
+                let path = format!("spec.ephemeralContainers[{at}].{field}");
+                causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
+            }
+        }
+        let resources = &container["resources"];
+        if ["requests", "limits"].iter().any(|part| resources[part].is_object()) {
+            let path = format!("spec.ephemeralContainers[{at}].resources");
+            causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
+        }
+    }
     for container in list(&old["spec"]["ephemeralContainers"]) {
         match after.iter().find(|found| found["name"] == container["name"]) {
             Some(found) if found == container => {}

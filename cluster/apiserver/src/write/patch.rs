@@ -63,8 +63,11 @@ impl Request<'_> {
         let changed = match patch.kind {
             PatchKind::Strategic => {
                 let schema = &crate::schema::builtin(self.kind.schema.as_deref().unwrap_or_default()).merge;
-                dodai_merge::strategic::patch(&old, &patch.value, schema)
-                    .map_err(|error| ApiError::bad_request(error.to_string()))?
+                dodai_merge::strategic::patch(&old, &patch.value, schema).map_err(|error| match error {
+                    // Upstream has no reason for this one.
+                    dodai_merge::strategic::Error::NoMergeKey { .. } => ApiError::plain(error.to_string()),
+                    other => ApiError::bad_request(other.to_string()),
+                })?
             }
             _ => patch.apply_plain(&old)?,
         };

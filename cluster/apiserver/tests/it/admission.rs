@@ -201,3 +201,35 @@ async fn a_pod_takes_its_priority_from_its_class() {
             .contains("computed 2000001000 from the given PriorityClass name")
     );
 }
+
+#[tokio::test]
+async fn an_autoscaler_is_one_object_in_both_versions() {
+    let server = server().await;
+    let v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let body = json!({ "metadata": { "name": "h" }, "spec": {
+        "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "d" },
+        "maxReplicas": 4, "targetCPUUtilizationPercentage": 60,
+    } });
+    let made = create(&server, v1, body).await;
+    assert_eq!((&made["spec"]["minReplicas"], &made["status"]["currentReplicas"]), (&json!(1), &json!(0)));
+    let v2 = v1.replace("v1", "v2");
+    let mut seen = admin(&server, "GET", &format!("{v2}/h"), None).await.body;
+    assert_eq!(
+        seen["spec"]["metrics"],
+        json!([{ "type": "Resource", "resource": {
+            "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 60 },
+        } }])
+    );
+    let memory = json!({ "type": "Resource", "resource": {
+        "name": "memory", "target": { "type": "AverageValue", "averageValue": "1Gi" },
+    } });
+    seen["spec"]["metrics"] = json!([memory]);
+    assert_eq!(admin(&server, "PUT", &format!("{v2}/h"), Some(seen)).await.code, 200);
+    // A change through v1 keeps what v1 cannot say.
+    let mut old = admin(&server, "GET", &format!("{v1}/h"), None).await.body;
+    old["spec"]["maxReplicas"] = 5.into();
+    assert_eq!(admin(&server, "PUT", &format!("{v1}/h"), Some(old)).await.code, 200);
+    let seen = admin(&server, "GET", &format!("{v2}/h"), None).await.body;
+    assert_eq!((&seen["spec"]["metrics"], &seen["spec"]["maxReplicas"]), (&json!([memory]), &json!(5)));
+    assert!(seen["metadata"]["annotations"].is_null(), "{seen}");
+}

@@ -202,3 +202,32 @@ async fn a_bootstrap_role_gets_back_what_it_lacks() {
     }
     assert_eq!(revisions[0], revisions[1]);
 }
+
+#[tokio::test]
+async fn a_token_secret_is_good_until_it_goes() {
+    let server = server().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({
+        "metadata": { "name": "s", "annotations": { "kubernetes.io/service-account.name": "robot" } },
+        "type": "kubernetes.io/service-account-token",
+    });
+    let made = admin(&server, "POST", secrets, Some(secret)).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let account = json!({ "metadata": { "name": "robot" } });
+    admin(&server, "POST", "/api/v1/namespaces/default/serviceaccounts", Some(account)).await;
+    let filled = until(&server, &format!("{secrets}/s"), |secret| secret["data"]["token"].is_string()).await;
+    use base64::Engine;
+    let token =
+        base64::engine::general_purpose::STANDARD.decode(filled["data"]["token"].as_str().unwrap()).unwrap();
+    let review = json!({ "spec": { "token": String::from_utf8(token).unwrap() } });
+    let reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let answer = admin(&server, "POST", reviews, Some(review.clone())).await.body;
+    assert_eq!(answer["status"]["user"]["username"], "system:serviceaccount:default:robot", "{answer}");
+    admin(&server, "DELETE", "/api/v1/namespaces/default/serviceaccounts/robot", None).await;
+    until(&server, &format!("{secrets}/s"), |secret| secret["code"] == 404).await;
+    let answer = admin(&server, "POST", reviews, Some(review)).await.body;
+    assert_eq!(
+        answer["status"]["error"],
+        "[invalid bearer token, service account token has been invalidated]"
+    );
+}
