@@ -231,3 +231,39 @@ async fn a_token_secret_is_good_until_it_goes() {
         "[invalid bearer token, service account token has been invalidated]"
     );
 }
+
+#[tokio::test]
+async fn a_token_that_was_tampered_with_is_none() {
+    let server = server().await;
+    let account = json!({ "metadata": { "name": "robot" } });
+    admin(&server, "POST", "/api/v1/namespaces/default/serviceaccounts", Some(account)).await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+    let token = admin(&server, "POST", path, Some(json!({}))).await.body;
+    let token = token["status"]["token"].as_str().unwrap().to_owned();
+    let parts: Vec<&str> = token.split('.').collect();
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let none = base64.encode(r#"{"alg":"none"}"#);
+    let master = base64.encode(r#"{"aud":["https://kubernetes.default.svc"],"exp":99999999999,"sub":"system:serviceaccount:kube-system:admin"}"#);
+    let cases = [
+        "a.b".to_owned(),
+        "..".into(),
+        ".".repeat(100_000),
+        "é.é.é".into(),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{master}.{}", parts[0], parts[2]),
+        format!("{none}.{master}."),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+        token[..token.len() - 4].to_owned(),
+    ];
+    for case in cases {
+        let body = json!({ "spec": { "token": case } });
+        let answer =
+            admin(&server, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(body)).await.body;
+        assert_ne!(answer["status"]["authenticated"], true, "{case}");
+    }
+    let body = json!({ "spec": { "token": token } });
+    let answer = admin(&server, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(body)).await.body;
+    assert_eq!(answer["status"]["authenticated"], true, "{answer}");
+}
