@@ -37,25 +37,40 @@ async fn the_transcripts_of_a_real_server_play_as_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = server.serve(listener, &Pki::open(folder.path()).unwrap()).await.unwrap();
-    let mut player = Command::new("python3");
-    player.args([PLAYER, "play", CASES, "--server", &serving.url(), "--insecure", "--jobs", "6"]);
-    player.args(["--token", "admin-token", "--user-token", "alice-token", "--skip-needs", "controllers"]);
-    let output = tokio::task::spawn_blocking(move || player.output()).await.unwrap().unwrap();
-    serving.stop().await;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let cases = |mark: &str| -> BTreeSet<String> {
-        let lines = text.lines().filter_map(|line| line.strip_prefix(mark));
-        lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
-    };
-    let (passed, failed) = (cases("ok "), cases("FAIL "));
-    assert!(
-        passed.len() > 300,
-        "the player did not play:\n{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let url = serving.url();
+    let first = play(&url, &["--jobs", "6"]).await;
+    assert!(first.passed.len() > 300, "the player did not play:\n{}", first.text);
     let known = skipped();
-    let new: Vec<&String> = failed.difference(&known).collect();
+    let mut new: BTreeSet<String> = first.failed.difference(&known).cloned().collect();
+    let mut text = first.text;
+    if !new.is_empty() {
+        // The player's limits are real time, which a busy machine may exceed: once more, alone.
+        let filters: Vec<&str> = new.iter().flat_map(|case| ["--filter", case]).collect();
+        let second = play(&url, &filters).await;
+        (new, text) = (second.failed, second.text);
+    }
+    serving.stop().await;
     assert!(new.is_empty(), "no longer pass: {new:?}\n{text}");
-    let fixed: Vec<&String> = known.difference(&failed).collect();
+    let fixed: Vec<&String> = known.difference(&first.failed).collect();
     assert!(fixed.is_empty(), "pass, take them out of skip.toml: {fixed:?}");
+}
+
+struct Played {
+    passed: BTreeSet<String>,
+    failed: BTreeSet<String>,
+    text: String,
+}
+
+async fn play(url: &str, options: &[&str]) -> Played {
+    let mut player = Command::new("python3");
+    player.args([PLAYER, "play", CASES, "--server", url, "--insecure", "--skip-needs", "controllers"]);
+    player.args(["--token", "admin-token", "--user-token", "alice-token"]).args(options);
+    let output = tokio::task::spawn_blocking(move || player.output()).await.unwrap().unwrap();
+    let text = [&*output.stdout, &*output.stderr].map(String::from_utf8_lossy).concat();
+    // Cases that end at the same time may share a line.
+    let cases = |mark: &str| -> BTreeSet<String> {
+        let pattern = regex::Regex::new(&format!("{mark} +([a-z]+/[a-z0-9-]+)")).unwrap();
+        pattern.captures_iter(&text).map(|found| found[1].to_owned()).collect()
+    };
+    Played { passed: cases("ok"), failed: cases("FAIL"), text }
 }
