@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for storage in [Storage::Memory, Storage::Disk(folder.clone())] {
         let name = format!("{storage:?}").split('(').next().unwrap_or_default().to_lowercase();
         let start = Instant::now();
-        let server = ApiServer::open(Config { storage, ..Config::default() }).await?;
+        let config = || Config { storage: storage.clone(), ..Config::default() };
+        let server = ApiServer::open(config()).await?;
         println!("{name}: open {:?}", start.elapsed());
         let maps: Api<ConfigMap> = Api::default_namespaced(server.client(User::admin("measure")));
         let start = Instant::now();
@@ -48,6 +49,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let n = maps.list(&ListParams::default()).await?.items.len();
         println!("{name}: list of {n} {:?}", start.elapsed());
         server.shutdown().await?;
+        if matches!(storage, Storage::Disk(_)) {
+            let start = Instant::now();
+            let server = ApiServer::open(config()).await?;
+            println!("{name}: open again with {n} objects {:?}", start.elapsed());
+            server.shutdown().await?;
+        }
     }
     std::fs::remove_dir_all(&folder)?;
     Ok(())

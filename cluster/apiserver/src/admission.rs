@@ -122,6 +122,9 @@ pub(crate) async fn validate(
     old: Option<&Value>,
     object: &Value,
 ) -> Result<quota::Charge, ApiError> {
+    if request.kind.is("", "namespaces") && request.door.is_main() {
+        pod_security::check_labels(request, object)?;
+    }
     if request.door.is_main() || request.door.name() == "ephemeralcontainers" {
         pod_security::validate(request, old, object)?;
     }

@@ -1,6 +1,7 @@
 //! Who asks: a client certificate of our CA, a static bearer token, a service account's token, or nobody.
 
 use http::HeaderMap;
+use sha2::Digest;
 
 use crate::server::Server;
 use crate::status::ApiError;
@@ -15,7 +16,10 @@ pub(crate) fn certificate_user(der: &[u8]) -> Option<User> {
     let groups = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
     let mut groups: Vec<&str> = groups.collect();
     groups.push(AUTHENTICATED);
-    Some(User::new(name, &groups))
+    let mut user = User::new(name, &groups);
+    let id = format!("X509SHA256={}", hex::encode(sha2::Sha256::digest(der)));
+    user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
+    Some(user)
 }
 
 /// The user of a request that came over a connection with this certificate's user.

@@ -129,6 +129,7 @@ fn make(registry: &Registry, group: &str, version: &str) -> Value {
         "io.k8s.api.core.v1.ConfigMap",
         "io.k8s.api.autoscaling.v1.Scale",
         "io.k8s.api.policy.v1.Eviction",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
     ]);
     let mut schemas: Map<String, Value> = source::definitions(names).into_iter().collect();
     schemas.insert(

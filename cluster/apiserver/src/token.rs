@@ -123,11 +123,13 @@ pub(crate) fn discovery() -> Value {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     // A file from a start that was cut short has another name, so a key file is always whole.
     let half = path.with_extension("new");
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+    let mut file = options.open(&half)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(half, path)

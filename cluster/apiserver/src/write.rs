@@ -366,6 +366,19 @@ impl Request<'_> {
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
 
+    /// An update or apply that would create needs that right, too.
+    fn may_create(&self) -> Result<(), ApiError> {
+        let attributes = crate::request::Attributes {
+            verb: "create".into(),
+            group: self.kind.group.clone(),
+            resource: self.kind.plural.clone(),
+            namespace: self.key.namespace.to_string(),
+            name: self.key.name.to_string(),
+            ..Default::default()
+        };
+        crate::authorize::authorize(self.server, self.user, &attributes)
+    }
+
     /// Nobody writes roles or bindings that give more than he has.
     fn check_grants(&self, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
         let namespace = &self.key.namespace;
@@ -407,6 +420,7 @@ impl Request<'_> {
         for _ in 0..=RETRIES_MAX {
             let Some(seen) = self.server.store.get_head(&self.key) else {
                 if strategy::creates_on_update(&self.kind) && self.door.is_main() {
+                    self.may_create()?;
                     return self.create_object(object, None).await;
                 }
                 return Err(self.not_found());

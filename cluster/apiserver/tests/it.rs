@@ -12,5 +12,6 @@ mod it {
     mod limits;
     mod rbac;
     mod store;
+    mod transcripts;
     mod watching;
 }

@@ -8,7 +8,7 @@ mod restricted;
 
 use serde_json::Value;
 
-use crate::status::{ApiError, quote};
+use crate::status::{ApiError, Cause, quote};
 use crate::store::Key;
 use crate::write::{Request, name_of};
 
@@ -35,6 +35,31 @@ fn level(request: &Request<'_>, mode: &str) -> Option<Level> {
         "privileged" => None,
         // A level that is no level counts as the strictest, as upstream.
         other => Some(Level { restricted: other != "baseline", shown: format!("{other}:{version}") }),
+    }
+}
+
+/// Refuses labels of a namespace that name no level or version.
+pub(super) fn check_labels(request: &Request<'_>, object: &Value) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    for mode in ["enforce", "audit", "warn"] {
+        let mut check = |label: String, sound: fn(&str) -> bool, text: &str| {
+            let value = &object["metadata"]["labels"][&label];
+            if value.as_str().is_some_and(|value| !sound(value)) {
+                causes.push(Cause::invalid(format!("metadata.labels[{label}]"), value, text));
+            }
+        };
+        let level = |value: &str| matches!(value, "privileged" | "baseline" | "restricted");
+        check(format!("{PREFIX}{mode}"), level, "must be one of privileged, baseline, restricted");
+        let version = |value: &str| {
+            let minor = value.strip_prefix("v1.").unwrap_or_default();
+            value == "latest"
+                || !minor.is_empty() && minor.len() < 4 && minor.bytes().all(|b| b.is_ascii_digit())
+        };
+        check(format!("{PREFIX}{mode}-version"), version, "must be \"latest\" or \"v1.x\"");
+    }
+    match causes.is_empty() {
+        true => Ok(()),
+        false => Err(ApiError::invalid(&request.kind.kind, "", &name_of(object), causes)),
     }
 }
 

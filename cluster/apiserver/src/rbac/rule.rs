@@ -191,4 +191,44 @@ mod tests {
         assert!(big.covers(&named) && !named.covers(&small));
         assert_eq!(small.split().len(), 2);
     }
+
+    /// Some of a few words, with a seed that can be repeated.
+    fn some(random: &mut fastrand::Rng, words: &[&str]) -> Vec<String> {
+        words.iter().filter(|_| random.u8(..) < 90).map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn whoever_covers_a_rule_may_what_it_allows() {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (verbs, groups) = (["get", "list", "*"], ["", "apps", "*"]);
+        let resources = ["pods", "pods/log", "*/log", "nodes", "*"];
+        let (names, urls) = (["a", "b"], ["/x", "/x/*", "*"]);
+        for _ in 0..20_000 {
+            let mut rule = || Rule {
+                verbs: some(&mut random, &verbs),
+                api_groups: some(&mut random, &groups),
+                resources: some(&mut random, &resources),
+                resource_names: some(&mut random, &names),
+                non_resource_urls: some(&mut random, &urls),
+            };
+            let (held, wanted) = (rule(), rule());
+            let resource = random.choice(["pods", "nodes", ""]).unwrap_or_default();
+            let request = Attributes {
+                verb: random.choice(["get", "list"]).unwrap_or_default().into(),
+                group: random.choice(["", "apps"]).unwrap_or_default().into(),
+                resource: resource.into(),
+                subresource: random.choice(["", "log"]).unwrap_or_default().into(),
+                name: random.choice(["", "a", "b"]).unwrap_or_default().into(),
+                path: random.choice(["/x", "/x/y", "/"]).unwrap_or_default().into(),
+                ..Attributes::default()
+            };
+            let parts = wanted.split();
+            let by_parts = parts.iter().any(|part| part.allows(&request));
+            assert_eq!(wanted.allows(&request), by_parts, "{wanted:?} {request:?}");
+            let covered = parts.iter().all(|part| held.covers(part));
+            assert!(!(covered && by_parts) || held.allows(&request), "{held:?} {wanted:?} {request:?}");
+        }
+    }
 }

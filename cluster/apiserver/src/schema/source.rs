@@ -132,6 +132,7 @@ fn request(generator: &mut SchemaGenerator, name: &str) {
         "io.k8s.api.authorization.v1.SelfSubjectRulesReview" => generator.subschema_for::<k8s_openapi::api::authorization::v1::SelfSubjectRulesReview>(),
         "io.k8s.api.authorization.v1.SubjectAccessReview" => generator.subschema_for::<k8s_openapi::api::authorization::v1::SubjectAccessReview>(),
         "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler" => generator.subschema_for::<k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler>(),
+        "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta" => generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta>(),
         "io.k8s.api.autoscaling.v1.Scale" => generator.subschema_for::<k8s_openapi::api::autoscaling::v1::Scale>(),
         "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler" => generator.subschema_for::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>(),
         "io.k8s.api.batch.v1.CronJob" => generator.subschema_for::<k8s_openapi::api::batch::v1::CronJob>(),

@@ -24,6 +24,7 @@ impl Request<'_> {
             let seen = self.server.store.get_head(&self.key);
             let result = match (&seen, patch.kind) {
                 (None, PatchKind::Apply) if self.door.is_main() => {
+                    self.may_create()?;
                     let object = self.apply(None, patch)?;
                     match self.create_object(object, Some(&patch.value)).await {
                         // Somebody created it in between: apply to that.

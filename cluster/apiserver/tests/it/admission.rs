@@ -154,6 +154,14 @@ async fn a_pod_below_the_baseline_is_told_why() {
         assert_eq!(answer.body["message"], text);
     }
     create(&server, "/api/v1/namespaces/safe/pods", pod("fine")).await;
+    let odd =
+        json!({ "metadata": { "name": "odd", "labels": { "pod-security.kubernetes.io/warn": "most" } } });
+    let refused = admin(&server, "POST", "/api/v1/namespaces", Some(odd)).await;
+    assert_eq!(
+        refused.body["message"],
+        "Namespace \"odd\" is invalid: metadata.labels[pod-security.kubernetes.io/warn]: Invalid value: \"most\": must be \
+         one of privileged, baseline, restricted"
+    );
 }
 
 #[tokio::test]

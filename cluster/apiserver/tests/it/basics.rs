@@ -82,3 +82,35 @@ async fn an_apply_creates_and_a_second_one_changes_nothing() {
         deployments.patch("web", &PatchParams::apply("other"), &Patch::Apply(&other)).await.unwrap_err();
     assert!(conflict.to_string().contains("conflict with \"test\""), "{conflict}");
 }
+
+/// Every reference of a document.
+fn references(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => {
+            found.extend(map.get("$ref").and_then(|reference| reference.as_str()).map(str::to_owned));
+            map.values().for_each(|value| references(value, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn every_reference_of_the_published_schemas_leads_somewhere() {
+    let server = server().await;
+    let cases = [
+        ("/openapi/v2", "#/definitions/", "/definitions"),
+        ("/openapi/v3/api/v1", "#/components/schemas/", "/components/schemas"),
+        ("/openapi/v3/apis/apps/v1", "#/components/schemas/", "/components/schemas"),
+    ];
+    for (path, prefix, place) in cases {
+        let document = super::rbac::admin(&server, "GET", path, None).await.body;
+        let mut found = std::collections::BTreeSet::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50, "{path}");
+        for reference in found {
+            let name = reference.strip_prefix(prefix).unwrap_or_else(|| panic!("{path}: {reference}"));
+            assert!(!document.pointer(place).unwrap()[name].is_null(), "{path}: {reference}");
+        }
+    }
+}

@@ -231,3 +231,71 @@ async fn a_token_secret_is_good_until_it_goes() {
         "[invalid bearer token, service account token has been invalidated]"
     );
 }
+
+#[tokio::test]
+async fn a_token_that_was_tampered_with_is_none() {
+    let server = server().await;
+    let account = json!({ "metadata": { "name": "robot" } });
+    admin(&server, "POST", "/api/v1/namespaces/default/serviceaccounts", Some(account)).await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+    let token = admin(&server, "POST", path, Some(json!({}))).await.body;
+    let token = token["status"]["token"].as_str().unwrap().to_owned();
+    let parts: Vec<&str> = token.split('.').collect();
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let none = base64.encode(r#"{"alg":"none"}"#);
+    let master = base64.encode(r#"{"aud":["https://kubernetes.default.svc"],"exp":99999999999,"sub":"system:serviceaccount:kube-system:admin"}"#);
+    let cases = [
+        "a.b".to_owned(),
+        "..".into(),
+        ".".repeat(100_000),
+        "é.é.é".into(),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{master}.{}", parts[0], parts[2]),
+        format!("{none}.{master}."),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+        token[..token.len() - 4].to_owned(),
+    ];
+    for case in cases {
+        let body = json!({ "spec": { "token": case } });
+        let answer =
+            admin(&server, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(body)).await.body;
+        assert_ne!(answer["status"]["authenticated"], true, "{case}");
+    }
+    let body = json!({ "spec": { "token": token } });
+    let answer = admin(&server, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", Some(body)).await.body;
+    assert_eq!(answer["status"]["authenticated"], true, "{answer}");
+}
+
+#[tokio::test]
+async fn an_apply_or_update_that_would_create_needs_that_right() {
+    let server = server().await;
+    let role = json!({ "metadata": { "name": "r" }, "rules": [
+        { "verbs": ["patch", "update"], "apiGroups": ["*"], "resources": ["configmaps", "leases"] },
+    ] });
+    admin(&server, "POST", &format!("{RBAC}/namespaces/default/roles"), Some(role)).await;
+    let binding = json!({
+        "metadata": { "name": "b" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r" },
+        "subjects": [{ "kind": "User", "name": "eve" }],
+    });
+    admin(&server, "POST", &format!("{RBAC}/namespaces/default/rolebindings"), Some(binding)).await;
+    let eve = User::new("eve", &["system:authenticated"]);
+    let map =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "m" }, "data": { "a": "b" } });
+    let path = "/api/v1/namespaces/default/configmaps/m?fieldManager=test";
+    let apply = [("content-type", "application/apply-patch+yaml")];
+    let denied = send(&server, &eve, "PATCH", path, &apply, Some(map.clone())).await;
+    assert_eq!(denied.code, 403);
+    assert_eq!(
+        denied.body["message"],
+        "configmaps \"m\" is forbidden: User \"eve\" cannot create resource \"configmaps\" in API group \"\" in the \
+         namespace \"default\""
+    );
+    let lease = json!({ "metadata": { "name": "l" }, "spec": {} });
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    assert_eq!(send(&server, &eve, "PUT", leases, &[], Some(lease)).await.code, 403);
+    admin(&server, "POST", "/api/v1/namespaces/default/configmaps", Some(map.clone())).await;
+    assert_eq!(send(&server, &eve, "PATCH", path, &apply, Some(map)).await.code, 200);
+}
