@@ -90,18 +90,24 @@ fn pod(release: &Release) -> Pod {
 }
 
 async fn wait_until_running(api: &Api<Pod>, name: &str) -> Result<()> {
-    let started = |pod: Option<&Pod>| {
-        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.clone()).unwrap_or_default();
-        matches!(phase.as_str(), "Running" | "Failed" | "Succeeded")
-    };
-    let waited = tokio::time::timeout(START_MAX, await_condition(api.clone(), name, started)).await;
+    let settled = |pod: Option<&Pod>| pod.is_none_or(|pod| is_running(pod) || is_over(pod));
+    let waited = tokio::time::timeout(START_MAX, await_condition(api.clone(), name, settled)).await;
     let pod = api.get_opt(name).await.context(format!("cannot read pod `{name}`"))?;
-    let running = pod
-        .as_ref()
-        .is_some_and(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running"));
-    if waited.is_ok() && running {
+    if waited.is_ok() && pod.as_ref().is_some_and(is_running) {
         return Ok(());
     }
     let why = pod.as_ref().map(crate::view::why_not_running).unwrap_or_else(|| "it was deleted".to_owned());
     Err(Failure::new(OWN_TROUBLE, format!("pod `{name}` did not start: {why}")))
+}
+
+/// Whether the container has a process: the phase says `Running` a moment earlier.
+fn is_running(pod: &Pod) -> bool {
+    let containers =
+        pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    containers.iter().any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }

@@ -126,7 +126,11 @@ impl Graph {
         }
         let mut children: Vec<&DynamicObject> =
             self.children.get(uid).into_iter().flatten().filter_map(|uid| self.objects.get(uid)).collect();
-        children.sort_by_key(|child| std::cmp::Reverse(child.metadata.creation_timestamp.clone()));
+        // Times have whole seconds: of two in the same second `shop-v10` is newer than `shop-v9`.
+        children.sort_by_key(|child| {
+            let name = child.name_any();
+            std::cmp::Reverse((child.metadata.creation_timestamp.clone(), name.len(), name))
+        });
         let mut settled_kinds = Vec::new();
         for child in children {
             let kind = kind(child);

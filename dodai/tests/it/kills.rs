@@ -119,3 +119,21 @@ fn stopped_during_a_build_the_next_start_builds_again() {
     assert_eq!(Client::new(&url, false).get("/").unwrap().body, "one");
     assert_one_row_each(&project, 1);
 }
+
+#[test]
+fn stopped_during_a_migration_dodai_waits_for_its_end() {
+    if !ready() {
+        return;
+    }
+    let mut project = Project::new();
+    Mini { migrate_s: 3.0, ..Mini::default() }.write(&project);
+    project.start(&["--no-logs"]);
+    eventually("the release command has started", || (!rows(&project).is_empty()).then_some(()));
+    assert_eq!(project.stop(), 0);
+    let ended = std::fs::read_to_string(project.data().join("volumes/default/shop-data/ended")).unwrap();
+    assert_eq!(ended, "shop-v1\n", "the command had ended before dodai did");
+    project.assert_nothing_is_left();
+    let url = project.up(&["--no-logs"]);
+    assert_eq!(Client::new(&url, false).get("/").unwrap().body, "one");
+    assert_one_row_each(&project, 1);
+}
