@@ -3,6 +3,7 @@
 //! `mutate` changes a new object, `validate` refuses a new or changed one after its own rules have been checked; both in
 //! upstream's order. Leaves out webhooks and policies: `stored_only` tells their writers.
 
+mod certificate;
 mod limits;
 mod pod;
 mod pod_security;
@@ -122,6 +123,11 @@ pub(crate) async fn validate(
     old: Option<&Value>,
     object: &Value,
 ) -> Result<quota::Charge, ApiError> {
+    if request.kind.is("certificates.k8s.io", "certificatesigningrequests")
+        && let ("approval", Some(old)) = (request.door.name(), old)
+    {
+        certificate::validate_approval(request, old)?;
+    }
     if request.kind.is("", "namespaces") && request.door.is_main() {
         pod_security::check_labels(request, object)?;
     }

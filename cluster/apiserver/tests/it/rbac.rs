@@ -299,3 +299,42 @@ async fn an_apply_or_update_that_would_create_needs_that_right() {
     admin(&server, "POST", "/api/v1/namespaces/default/configmaps", Some(map.clone())).await;
     assert_eq!(send(&server, &eve, "PATCH", path, &apply, Some(map)).await.code, 200);
 }
+
+#[tokio::test]
+async fn who_approves_a_certificate_must_be_allowed_to_for_its_signer() {
+    let server = server().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+    use base64::Engine;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let mut request = json!({ "metadata": { "name": "r" }, "spec": {
+        "request": base64::engine::general_purpose::STANDARD.encode(pem), "signerName": "example.dev/s", "usages": ["client auth"],
+    } });
+    let made = admin(&server, "POST", requests, Some(request.clone())).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let rules = json!([{ "verbs": ["update"], "apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests/approval"] }]);
+    let role = json!({ "metadata": { "name": "approver" }, "rules": rules });
+    admin(&server, "POST", &format!("{RBAC}/clusterroles"), Some(role)).await;
+    let binding = json!({
+        "metadata": { "name": "approver" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "approver" },
+        "subjects": [{ "kind": "User", "name": "eve" }],
+    });
+    admin(&server, "POST", &format!("{RBAC}/clusterrolebindings"), Some(binding)).await;
+    request["status"]["conditions"] =
+        json!([{ "type": "Approved", "status": "True", "reason": "x", "message": "y" }]);
+    let eve = User::new("eve", &["system:authenticated"]);
+    let path = format!("{requests}/r/approval");
+    let denied = send(&server, &eve, "PUT", &path, &[], Some(request.clone())).await;
+    assert_eq!(
+        denied.body["message"],
+        "certificatesigningrequests.certificates.k8s.io \"r\" is forbidden: user not permitted to approve requests with \
+         signerName \"example.dev/s\""
+    );
+    let path_of_role = format!("{RBAC}/clusterroles/approver");
+    let mut role = admin(&server, "GET", &path_of_role, None).await.body;
+    let signers = json!({ "verbs": ["approve"], "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "resourceNames": ["example.dev/*"] });
+    role["rules"].as_array_mut().unwrap().push(signers);
+    admin(&server, "PUT", &path_of_role, Some(role)).await;
+    assert_eq!(send(&server, &eve, "PUT", &path, &[], Some(request)).await.code, 200);
+}
