@@ -1,0 +1,11 @@
+//! Tests of the public surface: upstream's cases as data, our own, and random ones.
+//!
+//! Upstream's cases need the shared test data beside the repository; without it they print `skipped: not found`.
+
+#[path = "it/support.rs"]
+mod support;
+
+#[path = "it/expressions.rs"]
+mod expressions;
+#[path = "it/schemas.rs"]
+mod schemas;
