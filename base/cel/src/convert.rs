@@ -122,11 +122,11 @@ impl Schema {
             "date" => match time::parse_date(text)
                 .and_then(|_| time::parse_datetime(&format!("{text}T00:00:00Z")))
             {
-                Some(at) => Value::Timestamp(at),
+                Some((at, offset)) => Value::Timestamp(at, offset),
                 None => invalid(format!("Invalid date formatted string {text}")),
             },
             "date-time" => match time::parse_datetime(text) {
-                Some(at) => Value::Timestamp(at),
+                Some((at, offset)) => Value::Timestamp(at, offset),
                 None => invalid(format!("Invalid date-time formatted string {text}")),
             },
             "byte" => match formats::decode_base64(text) {
@@ -179,7 +179,7 @@ impl Value {
             Value::Uint(value) => Json::from(*value),
             Value::Double(value) => Number::from_f64(*value).map_or(Json::Null, Json::Number),
             Value::Bytes(bytes) => Json::String(base64::engine::general_purpose::STANDARD.encode(bytes)),
-            Value::String(_) | Value::Duration(_) | Value::Timestamp(_) | Value::Type(_) => {
+            Value::String(_) | Value::Duration(_) | Value::Timestamp(..) | Value::Type(_) => {
                 Json::String(show(self))
             }
             Value::List(list) => Json::Array(list.items.iter().map(Value::to_json).collect()),

@@ -144,8 +144,8 @@ fn self_comparison(list: &Value, allocating: &dyn Fn(u64, f64) -> u64) -> u64 {
 
 fn by_standard_overload(overload: &str, args: &[Value]) -> u64 {
     match overload {
-        "starts_with_string" | "ends_with_string" => traversal(&args[1]),
-        "string_to_bytes" | "bytes_to_string" | "strings_quote" | "string_format" => traversal(&args[0]),
+        "starts_with_string" | "ends_with_string" | "string_to_bytes" | "bytes_to_string"
+        | "strings_quote" | "string_format" => traversal(&args[0]),
         "in_list" => args[1].size(),
         "less_string"
         | "less_equals_string"

@@ -24,6 +24,11 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Whether `name` is a reserved word that can nevertheless follow a point (`self.namespace`).
+pub(crate) fn is_reserved_field(name: &str) -> bool {
+    RESERVED[4..].contains(&name)
+}
+
 /// The identifier for a property; `None` if no identifier can name it.
 pub fn escape(name: &str) -> Option<String> {
     if RESERVED.contains(&name) {

@@ -59,10 +59,14 @@ pub(crate) fn tokens(source: &str) -> (Vec<Lexed>, Vec<Failure>) {
             Ok(token) => token,
             Err(failure) => {
                 lexer.at = lexer.at.max(at + 1);
+                let readable = !failure.1.starts_with("Syntax");
                 if failures.len() < FAILURES_MAX {
                     failures.push(failure);
                 }
-                continue;
+                if !readable {
+                    continue;
+                }
+                Token::Literal(Literal::Text(Value::Null))
             }
         };
         let text = chars[at..lexer.at.min(chars.len())].iter().collect();

@@ -9,7 +9,7 @@ use crate::value::Value;
 
 /// Longest expression, in characters (upstream's bound).
 pub const EXPRESSION_SIZE_MAX: usize = 100_000;
-/// Deepest expression (upstream's bound).
+/// Deepest expression (upstream's bound; the last node of a chain is not counted).
 pub const DEPTH_MAX: usize = 250;
 
 /// Most nodes after the expansion of macros.
@@ -51,7 +51,7 @@ pub(crate) fn parse(source: &str, minor: u32) -> Result<(Expr, usize), Vec<Parse
     let mut problems: Vec<ParseError> = failures.into_iter().map(|(at, text)| (Some(at), text)).collect();
     let mut parser = Parser { tokens, at: 0, depth: 0, maker: Maker { ids: 0, minor } };
     match parser.parse() {
-        Ok(expr) if problems.is_empty() && expr.depth() <= DEPTH_MAX => Ok((expr, parser.maker.ids)),
+        Ok(expr) if problems.is_empty() && expr.depth() <= DEPTH_MAX + 1 => Ok((expr, parser.maker.ids)),
         Ok(_) if problems.is_empty() => Err(vec![(None, "max recursion depth exceeded".to_owned())]),
         Ok(_) => Err(problems),
         Err((at, text)) => {

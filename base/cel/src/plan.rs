@@ -244,7 +244,8 @@ impl Planner<'_> {
             [only] => Some(only.id.clone()),
             _ => None,
         };
-        let Some(function) = library::find(&name) else {
+        let typed = overload.as_deref().and_then(library::lists::typed_sum);
+        let Some(function) = typed.or_else(|| library::find(&name)) else {
             self.failed = Some(EvalError::new(format!("no such overload: {name}")));
             return Node::Const(Value::Null);
         };

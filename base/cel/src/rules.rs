@@ -139,20 +139,26 @@ pub struct Validator {
 struct Node {
     schema: Arc<Schema>,
     kind: String,
-    is_resource: bool,
     atomic_map: bool,
     rules: Vec<Rule>,
     items: Option<Box<Node>>,
     additional: Option<Box<Node>>,
     properties: BTreeMap<String, Node>,
+    all_of: Vec<Node>,
 }
 
 impl Validator {
     /// Compiles all rules of `schema`; `None` if there are none. `is_resource` is true for the schema of a
     /// whole object, whose `apiVersion`, `kind` and name are visible even if not declared.
+    /// Rules inside `allOf` count only if there are others too, as in upstream's server.
     pub fn new(schema: &Json, is_resource: bool, minor: u32) -> Option<Validator> {
+        if has_rules(schema) { Validator::with_all_of(schema, is_resource, minor) } else { None }
+    }
+
+    /// As `new`, but rules inside `allOf` are enough.
+    pub fn with_all_of(schema: &Json, is_resource: bool, minor: u32) -> Option<Validator> {
         let declared = Schema::new(schema).declared(SELF_TYPE, is_resource);
-        let root = Node::new(schema, is_resource, declared.as_ref(), minor)?;
+        let root = Node::new(schema, schema, is_resource, declared.as_ref(), minor)?;
         Some(Validator { root })
     }
 
@@ -162,34 +168,60 @@ impl Validator {
     }
 }
 
+fn has_rules(schema: &Json) -> bool {
+    if !schema.is_object() {
+        return false;
+    }
+    let own = schema["x-kubernetes-validations"].as_array().is_some_and(|rules| !rules.is_empty());
+    let below = ["items", "additionalProperties"].iter().any(|name| has_rules(&schema[*name]));
+    own || below || schema["properties"].as_object().is_some_and(|fields| fields.values().any(has_rules))
+}
+
 impl Node {
-    fn new(schema: &Json, is_resource: bool, declared: Option<&Type>, minor: u32) -> Option<Node> {
-        let rules = compile_with(schema, declared, minor);
+    /// `rules` is where rules are read from: `schema` itself, or a part of its `allOf`.
+    fn new(
+        rules: &Json,
+        schema: &Json,
+        is_resource: bool,
+        declared: Option<&Type>,
+        minor: u32,
+    ) -> Option<Node> {
+        let own_rules = compile_with(rules, declared, minor);
         let plain = Schema::new(schema);
         let embedded = |schema: &Json| schema["x-kubernetes-embedded-resource"].as_bool().unwrap_or(false);
-        let below = |schema: &Json, declared: Option<&Type>| {
+        let below = |rules: &Json, schema: &Json, declared: Option<&Type>| {
             schema.as_object()?;
+            rules.as_object()?;
             let own = declared.cloned().or_else(|| Schema::new(schema).declared(SELF_TYPE, embedded(schema)));
-            Node::new(schema, embedded(schema), own.as_ref(), minor)
+            Node::new(rules, schema, embedded(schema), own.as_ref(), minor)
         };
         let element = match declared {
             Some(Type::List(element)) => Some(&**element),
             Some(Type::Map(_, value)) => Some(&**value),
             _ => None,
         };
-        let items = below(&schema["items"], element).map(Box::new);
-        let additional = below(&schema["additionalProperties"], element).map(Box::new);
+        let items = below(&rules["items"], &schema["items"], element).map(Box::new);
+        let name = "additionalProperties";
+        let additional = below(&rules[name], &schema[name], element).map(Box::new);
         let mut properties = BTreeMap::new();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let field = match (escape(name), declared) {
                 (Some(field), Some(Type::Object(object))) => object.fields.get(field.as_str()),
                 _ => None,
             };
-            if let Some(node) = below(property, field) {
+            if let Some(node) = below(&rules["properties"][name], property, field) {
                 properties.insert(name.clone(), node);
             }
         }
-        if rules.is_empty() && items.is_none() && additional.is_none() && properties.is_empty() {
+        let all_of = rules["allOf"].as_array().into_iter().flatten();
+        let all_of: Vec<Node> =
+            all_of.filter_map(|rules| Node::new(rules, schema, is_resource, declared, minor)).collect();
+        if own_rules.is_empty()
+            && all_of.is_empty()
+            && items.is_none()
+            && additional.is_none()
+            && properties.is_empty()
+        {
             return None;
         }
         let kind = plain.kind.clone();
@@ -197,12 +229,12 @@ impl Node {
         Some(Node {
             schema: Arc::new(schema_of_values),
             kind,
-            is_resource,
             atomic_map: schema["x-kubernetes-map-type"].as_str() == Some("atomic"),
-            rules,
+            rules: own_rules,
             items,
             additional,
             properties,
+            all_of,
         })
     }
 
@@ -215,6 +247,7 @@ impl Node {
         if let Some(additional) = &self.additional {
             additional.visit(&below("additionalProperties"), visit);
         }
+        self.all_of.iter().for_each(|node| node.visit(path, visit));
         for (name, node) in &self.properties {
             node.visit(&below(name), visit);
         }

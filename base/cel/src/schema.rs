@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use crate::escape::escape;
+use crate::escape::{escape, is_reserved_field};
 use crate::types::Type;
 
 /// A structural schema, as far as expressions see it.
@@ -53,22 +53,35 @@ impl Schema {
 
     /// The schema of a whole resource: `apiVersion`, `kind` and two fields of `metadata` are always there.
     pub fn as_resource(&self) -> Schema {
-        let mut schema = self.clone();
-        schema.kind = "object".to_owned();
+        let is = |schema: &Schema, name: &str, kind: &str| {
+            schema
+                .properties
+                .as_ref()
+                .and_then(|known| known.get(name))
+                .is_some_and(|schema| schema.kind == kind)
+        };
+        let metadata = self.properties.as_ref().and_then(|known| known.get("metadata"));
+        let named = metadata
+            .is_some_and(|metadata| is(metadata, "name", "string") && is(metadata, "generateName", "string"));
+        if named
+            && is(self, "kind", "string")
+            && is(self, "apiVersion", "string")
+            && is(self, "metadata", "object")
+        {
+            return self.clone();
+        }
         let string = Arc::new(Schema { kind: "string".to_owned(), ..Schema::default() });
+        let names = ["name", "generateName"].map(|name| (name.to_owned(), string.clone()));
+        let metadata = Schema {
+            kind: "object".to_owned(),
+            properties: Some(BTreeMap::from(names)),
+            ..Schema::default()
+        };
+        let mut schema = self.clone();
         let properties = schema.properties.get_or_insert_default();
-        let mut metadata =
-            properties.get("metadata").map(|metadata| Schema::clone(metadata)).unwrap_or_default();
-        metadata.kind = "object".to_owned();
-        let known = metadata.properties.get_or_insert_default();
-        known.retain(|name, _| matches!(name.as_str(), "name" | "generateName"));
-        for name in ["name", "generateName"] {
-            known.entry(name.to_owned()).or_insert_with(|| string.clone());
-        }
         properties.insert("metadata".to_owned(), Arc::new(metadata));
-        for name in ["apiVersion", "kind"] {
-            properties.entry(name.to_owned()).or_insert_with(|| string.clone());
-        }
+        properties.insert("apiVersion".to_owned(), string.clone());
+        properties.insert("kind".to_owned(), string);
         schema
     }
 
@@ -110,6 +123,9 @@ impl Schema {
         for (property, schema) in self.properties.iter().flatten() {
             let Some(field) = escape(property) else { continue };
             if let Some(declared) = schema.declared(&format!("{name}.{field}"), schema.embedded) {
+                if is_reserved_field(property) {
+                    fields.insert(Arc::from(property.as_str()), declared.clone());
+                }
                 fields.insert(Arc::from(field), declared);
             }
         }

@@ -21,7 +21,8 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// Nanoseconds.
     Duration(i64),
-    Timestamp(jiff::Timestamp),
+    /// A moment, and the offset (seconds) it was written with, which `string()` shows again.
+    Timestamp(jiff::Timestamp, i32),
     List(Arc<List>),
     Map(Arc<Map>),
     Optional(Option<Arc<Value>>),
@@ -128,7 +129,13 @@ impl Map {
     }
 
     pub(crate) fn get(&self, key: &Value) -> Option<&Value> {
-        self.entries.get(&Key::new(key)?)
+        let key = Key::new(key)?;
+        match (self.entries.get(&key), key) {
+            (None, Key::String(name)) if self.object && crate::escape::is_reserved_field(&name) => {
+                self.entries.get(&Key::String(format!("__{name}__").into()))
+            }
+            (found, _) => found,
+        }
     }
 }
 
@@ -173,7 +180,7 @@ impl Value {
             Value::String(_) => "string",
             Value::Bytes(_) => "bytes",
             Value::Duration(_) => "google.protobuf.Duration",
-            Value::Timestamp(_) => "google.protobuf.Timestamp",
+            Value::Timestamp(..) => "google.protobuf.Timestamp",
             Value::List(_) => "list",
             Value::Map(map) if map.object => "object",
             Value::Map(_) => "map",
@@ -205,6 +212,7 @@ impl Value {
             Value::Bool(value) => !value,
             Value::Int(value) | Value::Duration(value) => *value == 0,
             Value::Uint(value) => *value == 0,
+            Value::Timestamp(at, _) => at.as_nanosecond() == crate::library::time::ZERO_TIME,
             Value::Double(value) => *value == 0.0,
             Value::String(text) => text.is_empty(),
             Value::Bytes(bytes) => bytes.is_empty(),
@@ -226,7 +234,7 @@ pub(crate) fn equal(one: &Value, two: &Value) -> Result<bool, EvalError> {
         (Value::Null, Value::Null) => true,
         (Value::Bool(one), Value::Bool(two)) => one == two,
         (Value::Duration(one), Value::Duration(two)) => one == two,
-        (Value::Timestamp(one), Value::Timestamp(two)) => one == two,
+        (Value::Timestamp(one, _), Value::Timestamp(two, _)) => one == two,
         (Value::String(one), Value::String(two)) | (Value::Type(one), Value::Type(two)) => one == two,
         (Value::Bytes(one), Value::Bytes(two)) => one == two,
         (Value::List(one), Value::List(two)) => equal_lists(one, two)?,
@@ -383,7 +391,7 @@ pub(crate) fn compare(one: &Value, two: &Value) -> Option<Ordering> {
         (Value::String(one), Value::String(two)) => Some(one.cmp(two)),
         (Value::Bytes(one), Value::Bytes(two)) => Some(one.cmp(two)),
         (Value::Duration(one), Value::Duration(two)) => Some(one.cmp(two)),
-        (Value::Timestamp(one), Value::Timestamp(two)) => Some(one.cmp(two)),
+        (Value::Timestamp(one, _), Value::Timestamp(two, _)) => Some(one.cmp(two)),
         _ => numbers(one, two),
     }
 }

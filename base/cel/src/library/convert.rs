@@ -38,7 +38,7 @@ fn int(args: &[Value]) -> Evaluated {
         Value::String(text) => {
             text.parse().map_or_else(|_| unreadable("string", "int"), |v| Ok(Value::Int(v)))
         }
-        Value::Timestamp(at) => Ok(Value::Int(at.as_second() - i64::from(at.subsec_nanosecond() < 0))),
+        Value::Timestamp(at, _) => Ok(Value::Int(at.as_second() - i64::from(at.subsec_nanosecond() < 0))),
         Value::Duration(nanoseconds) => Ok(Value::Int(*nanoseconds)),
         _ => no_overload(),
     }
@@ -84,7 +84,7 @@ fn string(args: &[Value]) -> Evaluated {
         | Value::Uint(_)
         | Value::Double(_)
         | Value::Duration(_)
-        | Value::Timestamp(_)
+        | Value::Timestamp(..)
         | Value::Opaque(Opaque::Ip(_) | Opaque::Cidr(_)) => Ok(Value::string(show(&args[0]))),
         _ => no_overload(),
     }
@@ -124,10 +124,10 @@ fn duration(args: &[Value]) -> Evaluated {
 
 fn timestamp(args: &[Value]) -> Evaluated {
     match &args[0] {
-        Value::Timestamp(_) => Ok(args[0].clone()),
-        Value::Int(seconds) => time::from_seconds(*seconds).map(Value::Timestamp),
+        Value::Timestamp(..) => Ok(args[0].clone()),
+        Value::Int(seconds) => time::from_seconds(*seconds).map(|at| Value::Timestamp(at, 0)),
         Value::String(text) => match time::parse_timestamp(text) {
-            Ok(at) => Ok(Value::Timestamp(at)),
+            Ok((at, offset)) => Ok(Value::Timestamp(at, offset)),
             Err(_) => unreadable("string", "google.protobuf.Timestamp"),
         },
         _ => no_overload(),
@@ -145,7 +145,7 @@ pub(crate) fn show(value: &Value) -> String {
         Value::String(text) => text.to_string(),
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::Duration(nanoseconds) => time::seconds_text(*nanoseconds),
-        Value::Timestamp(at) => at.to_string(),
+        Value::Timestamp(at, offset) => time::timestamp_text(*at, *offset),
         Value::Type(name) => name.to_string(),
         Value::Opaque(opaque) => opaque.text().unwrap_or_else(|| opaque.type_name().to_owned()),
         other => other.type_name().to_owned(),

@@ -9,7 +9,7 @@ use crate::value::{Value, compare, contains, equal};
 
 pub(crate) fn find(name: &str) -> Option<Function> {
     Some(match name {
-        "sum" => sum,
+        "sum" => |args| sum(args, Value::Int(0)),
         "min" => |args| extreme(args, "min", Ordering::Less),
         "max" => |args| extreme(args, "max", Ordering::Greater),
         "isSorted" => is_sorted,
@@ -43,9 +43,19 @@ fn items(value: &Value) -> Result<&[Value], EvalError> {
     }
 }
 
-fn sum(args: &[Value]) -> Evaluated {
+/// `sum` of a known type, for which the sum of nothing is that type's zero.
+pub(crate) fn typed_sum(overload: &str) -> Option<Function> {
+    Some(match overload {
+        "list_uint_sum_uint" => |args| sum(args, Value::Uint(0)),
+        "list_double_sum_double" => |args| sum(args, Value::Double(0.0)),
+        "list_duration_sum_duration" => |args| sum(args, Value::Duration(0)),
+        _ => return None,
+    })
+}
+
+fn sum(args: &[Value], nothing: Value) -> Evaluated {
     let items = items(&args[0])?;
-    let Some((first, rest)) = items.split_first() else { return Ok(Value::Int(0)) };
+    let Some((first, rest)) = items.split_first() else { return Ok(nothing) };
     let mut total = first.clone();
     for item in rest {
         total = standard::add(&[total, item.clone()])?;

@@ -55,7 +55,9 @@ pub(crate) fn add(args: &[Value]) -> Evaluated {
         [Bytes(one), Bytes(two)] => Ok(Bytes(Arc::from([&one[..], &two[..]].concat()))),
         [List(one), List(two)] => crate::eval::joined(one, two),
         [Duration(one), Duration(two)] => duration(one.checked_add(*two)),
-        [Timestamp(at), Duration(by)] | [Duration(by), Timestamp(at)] => time::shifted(*at, Some(*by)),
+        [Timestamp(at, offset), Duration(by)] | [Duration(by), Timestamp(at, offset)] => {
+            time::shifted(*at, *offset, Some(*by))
+        }
         _ => no_overload(),
     }
 }
@@ -67,8 +69,8 @@ fn subtract(args: &[Value]) -> Evaluated {
         [Uint(one), Uint(two)] => uint(one.checked_sub(*two)),
         [Double(one), Double(two)] => Ok(Double(one - two)),
         [Duration(one), Duration(two)] => duration(one.checked_sub(*two)),
-        [Timestamp(at), Duration(by)] => time::shifted(*at, by.checked_neg()),
-        [Timestamp(one), Timestamp(two)] => {
+        [Timestamp(at, offset), Duration(by)] => time::shifted(*at, *offset, by.checked_neg()),
+        [Timestamp(one, _), Timestamp(two, _)] => {
             duration(i64::try_from(one.as_nanosecond() - two.as_nanosecond()).ok())
         }
         _ => no_overload(),

@@ -24,6 +24,8 @@ pub(crate) fn find(name: &str) -> Option<Function> {
     })
 }
 
+/// The zero of Go's time, in nanoseconds: the first moment of year 1.
+pub(crate) const ZERO_TIME: i128 = FIRST_SECOND as i128 * NANOS as i128;
 const NANOS: i64 = 1_000_000_000;
 /// 0001-01-01T00:00:00Z.
 const FIRST_SECOND: i64 = -62_135_596_800;
@@ -37,8 +39,8 @@ fn part(args: &[Value], pick: fn(DateTime) -> i64, unit: Option<i64>) -> Evaluat
             Some(unit) => Ok(Value::Int(nanoseconds / unit)),
             None => no_overload(),
         },
-        [Value::Timestamp(at)] => Ok(Value::Int(pick(TimeZone::UTC.to_datetime(*at)))),
-        [Value::Timestamp(at), Value::String(zone)] => {
+        [Value::Timestamp(at, _)] => Ok(Value::Int(pick(TimeZone::UTC.to_datetime(*at)))),
+        [Value::Timestamp(at, _), Value::String(zone)] => {
             Ok(Value::Int(pick(self::zone(zone)?.to_datetime(*at))))
         }
         _ => no_overload(),
@@ -65,11 +67,11 @@ fn zone(name: &str) -> Result<TimeZone, EvalError> {
 }
 
 /// `at` moved by nanoseconds (`None`: the move itself overflowed).
-pub(crate) fn shifted(at: Timestamp, by: Option<i64>) -> Evaluated {
+pub(crate) fn shifted(at: Timestamp, offset: i32, by: Option<i64>) -> Evaluated {
     let moved = by.map(|by| at.as_nanosecond() + i128::from(by));
     let moved = moved.and_then(|moved| Timestamp::from_nanosecond(moved).ok());
     match moved {
-        Some(moved) if in_range(moved) => Ok(Value::Timestamp(moved)),
+        Some(moved) if in_range(moved) => Ok(Value::Timestamp(moved, offset)),
         _ => fail("timestamp overflow"),
     }
 }
@@ -87,15 +89,15 @@ pub(crate) fn from_seconds(seconds: i64) -> Result<Timestamp, EvalError> {
 }
 
 /// RFC 3339; the year has four digits.
-pub(crate) fn parse_timestamp(text: &str) -> Result<Timestamp, EvalError> {
+pub(crate) fn parse_timestamp(text: &str) -> Result<(Timestamp, i32), EvalError> {
     match read_timestamp(text) {
-        Some(at) if in_range(at) => Ok(at),
+        Some((at, offset)) if in_range(at) => Ok((at, offset)),
         Some(_) => fail("timestamp overflow"),
         None => fail("invalid timestamp"),
     }
 }
 
-fn read_timestamp(text: &str) -> Option<Timestamp> {
+fn read_timestamp(text: &str) -> Option<(Timestamp, i32)> {
     let date = parse_date(text.get(..10)?)?;
     let rest = text.get(10..)?.strip_prefix('T')?;
     let clock = rest.get(..8)?.as_bytes();
@@ -130,8 +132,8 @@ fn read_timestamp(text: &str) -> Option<Timestamp> {
             }
         }
     };
-    let offset = Offset::from_seconds(offset).ok()?;
-    offset.to_timestamp(DateTime::from_parts(date, time)).ok()
+    let at = Offset::from_seconds(offset).ok()?.to_timestamp(DateTime::from_parts(date, time)).ok()?;
+    Some((at, offset))
 }
 
 fn two_digits(bytes: &[u8], at: usize) -> Option<i8> {
@@ -153,9 +155,9 @@ pub(crate) fn parse_date(text: &str) -> Option<Date> {
 }
 
 /// The date-times OpenAPI's format accepts: RFC 3339, also without seconds, colon or zone.
-pub(crate) fn parse_datetime(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_datetime(text: &str) -> Option<(Timestamp, i32)> {
     if text.is_empty() {
-        return Some(Timestamp::UNIX_EPOCH);
+        return Some((Timestamp::UNIX_EPOCH, 0));
     }
     let upper = text.to_ascii_uppercase();
     if let Some(at) = read_timestamp(&upper) {
@@ -276,4 +278,15 @@ pub(crate) fn seconds_text(nanoseconds: i64) -> String {
     let fraction = fraction.trim_end_matches('0');
     let point = if fraction.is_empty() { "" } else { "." };
     format!("{sign}{seconds}{point}{fraction}s")
+}
+
+/// RFC 3339, with as many digits after the point as there are.
+pub(crate) fn timestamp_text(at: Timestamp, offset: i32) -> String {
+    if offset == 0 {
+        return at.to_string();
+    }
+    match Offset::from_seconds(offset) {
+        Ok(offset) => at.display_with_offset(offset).to_string(),
+        Err(_) => at.to_string(),
+    }
 }

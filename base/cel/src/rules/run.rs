@@ -112,20 +112,22 @@ impl Validator {
         let mut run = Run { limits, report, ratcheting };
         let value = self.root.schema.value(object);
         let old_value = old.map(|old| self.root.schema.value(old));
-        let part = Part { json: object, value, old, old_value, unchanged: old };
+        let part = Part { json: object, value, old, old_value, unchanged: false, at_root: true };
         run.node(&self.root, path, part);
         run.report
     }
 }
 
+#[derive(Clone)]
 /// A part of the object with its old state, if it can be found.
 struct Part<'a> {
     json: &'a Json,
     value: Value,
     old: Option<&'a Json>,
     old_value: Option<Value>,
-    /// The old state for ratcheting, which finds it in more places.
-    unchanged: Option<&'a Json>,
+    /// Something around it is as it was.
+    unchanged: bool,
+    at_root: bool,
 }
 
 struct Run {
@@ -145,6 +147,7 @@ impl Run {
         if part.old.is_some_and(Json::is_null) {
             (part.old, part.old_value) = (None, None);
         }
+        part.unchanged |= part.old == Some(part.json);
         self.rules(node, path, &part);
         if self.report.remaining < 0 {
             return;
@@ -154,19 +157,22 @@ impl Run {
             Json::Object(fields) => self.object(node, path, fields, &part),
             _ => {}
         }
+        for node in &node.all_of {
+            if self.report.remaining < 0 {
+                return;
+            }
+            self.node(node, path, part.clone());
+        }
     }
 
     fn array(&mut self, node: &Node, path: &str, items: &[Json], part: &Part<'_>) {
         let Some(below) = &node.items else { return };
         let olds = part.old.and_then(Json::as_array);
-        let unchanged = part.unchanged.and_then(Json::as_array);
         for (index, item) in items.iter().enumerate() {
             let keys = &node.schema.list_keys;
-            let by_keys = |olds: Option<&'_ Vec<Json>>| {
-                let same = |old: &Json| keys.iter().all(|key| old[key] == item[key]);
-                if node.schema.list_type == "map" { olds?.iter().position(same) } else { None }
-            };
-            let old_index = by_keys(olds);
+            let same = |old: &Json| keys.iter().all(|key| old[key] == item[key]);
+            let is_map = node.schema.list_type == "map";
+            let old_index = olds.filter(|_| is_map).and_then(|olds| olds.iter().position(same));
             let child = |parent: &Value, index: usize| match parent {
                 Value::List(list) => list.items.get(index).cloned(),
                 _ => None,
@@ -180,7 +186,9 @@ impl Run {
                 old_value: old_child
                     .and_then(|(index, parent)| child(parent, index))
                     .or_else(|| old.map(|old| below.schema.value(old))),
-                unchanged: by_keys(unchanged).zip(unchanged).map(|(index, olds)| &olds[index]),
+                unchanged: part.unchanged
+                    || node.schema.list_type == "set" && olds.is_some_and(|olds| olds.contains(item)),
+                at_root: false,
             };
             self.node(below, &format!("{path}[{index}]"), own);
             if self.report.remaining < 0 {
@@ -201,8 +209,7 @@ impl Run {
                 _ => None,
             };
             let old = if node.atomic_map { None } else { part.old.and_then(|old| old.get(name)) };
-            let type_meta = node.is_resource && matches!(name.as_str(), "apiVersion" | "kind");
-            let unchanged = part.unchanged.filter(|_| !node.atomic_map && !type_meta);
+            let type_meta = part.at_root && matches!(name.as_str(), "apiVersion" | "kind");
             let own = Part {
                 json,
                 value: child(&part.value).unwrap_or_else(|| below.schema.value(json)),
@@ -210,13 +217,25 @@ impl Run {
                 old_value: old.map(|old| {
                     part.old_value.as_ref().and_then(child).unwrap_or_else(|| below.schema.value(old))
                 }),
-                unchanged: unchanged.and_then(|old| old.get(name)),
+                unchanged: part.unchanged && !type_meta,
+                at_root: false,
             };
-            self.node(below, &path, own);
+            if type_meta {
+                self.ratcheting_off(below, &path, own);
+            } else {
+                self.node(below, &path, own);
+            }
             if self.report.remaining < 0 {
                 return;
             }
         }
+    }
+
+    /// `apiVersion` and `kind` of the object itself are never tolerated.
+    fn ratcheting_off(&mut self, node: &Node, path: &str, part: Part<'_>) {
+        let before = std::mem::replace(&mut self.ratcheting, false);
+        self.node(node, path, part);
+        self.ratcheting = before;
     }
 
     fn rules(&mut self, node: &Node, path: &str, part: &Part<'_>) {
@@ -309,9 +328,9 @@ impl Run {
         };
         let shown = !matches!(part.json, Json::Object(_) | Json::Array(_));
         let detail = if rule.reason == Reason::Duplicate { String::new() } else { detail };
-        let value = shown.then(|| part.json.to_string());
+        let value = shown.then(|| show(part.json));
         let problem = Problem { field, reason: rule.reason, detail, value };
-        let same = self.ratcheting && !rule.uses_old_self && part.unchanged == Some(part.json);
+        let same = self.ratcheting && !rule.uses_old_self && part.unchanged;
         if same {
             self.report.warnings.push(problem);
         } else {
@@ -358,5 +377,13 @@ impl Run {
     fn stop(&mut self, node: &Node, path: &str, detail: String) {
         self.problem(node, path, detail);
         self.report.remaining = -1;
+    }
+}
+
+/// JSON as Go prints it: whole numbers without a point.
+fn show(json: &Json) -> String {
+    match json.as_f64() {
+        Some(number) if number.fract() == 0.0 && number.abs() < 1e15 => format!("{number}"),
+        _ => json.to_string(),
     }
 }

@@ -106,7 +106,7 @@ fn show(value: &Value) -> Json {
             json!({"type": "bytes", "base64": base64::engine::general_purpose::STANDARD.encode(bytes)})
         }
         Value::Duration(nanoseconds) => json!({"type": "duration", "value": go_duration(*nanoseconds)}),
-        Value::Timestamp(at) => json!({"type": "timestamp", "value": at.to_string()}),
+        Value::Timestamp(at, _) => json!({"type": "timestamp", "value": at.to_string()}),
         Value::List(list) => {
             json!({"type": "list", "value": list.items.iter().map(show).collect::<Vec<_>>()})
         }

@@ -33,7 +33,11 @@ fn over_all(look: &str, judge_one: fn(&Json, &rules::Report) -> Result<(), Strin
                 call: case["perCallLimit"].as_u64().unwrap(),
                 budget: case["costBudget"].as_i64().unwrap(),
             };
-            let report = match Validator::new(&case["schema"], is_resource, MINOR) {
+            let new = match case["rulesOnlyInAllOf"].as_bool() {
+                Some(true) => Validator::with_all_of,
+                _ => Validator::new,
+            };
+            let report = match new(&case["schema"], is_resource, MINOR) {
                 Some(validator) => {
                     let ratcheting = case["ratcheting"].as_bool().unwrap_or(false);
                     validator.validate("root", &case["obj"], old, limits, ratcheting)
