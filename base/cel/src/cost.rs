@@ -99,6 +99,9 @@ fn elements(value: &Value) -> u64 {
         Value::String(text) => (text.len() as f64 * PER_CHARACTER) as u64,
         Value::Bytes(bytes) => (bytes.len() as f64 * PER_CHARACTER) as u64,
         Value::List(list) => list.items.iter().map(elements).sum(),
+        Value::Map(map) => {
+            map.entries.iter().map(|(key, value)| elements(&key.value()) + elements(value)).sum()
+        }
         _ => 1,
     }
 }

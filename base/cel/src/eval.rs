@@ -246,7 +246,14 @@ impl<'p> Evaluation<'p> {
         result?.valid()
     }
 
+    /// Making a list or a map costs the same if a part fails.
     fn list(&mut self, parts: &'p [(Node, bool)]) -> Evaluated {
+        let items = self.items(parts);
+        self.charge(cost::LIST)?;
+        items.map(Value::list)
+    }
+
+    fn items(&mut self, parts: &'p [(Node, bool)]) -> Result<Vec<Value>, EvalError> {
         let mut items = Vec::with_capacity(parts.len());
         for (part, optional) in parts {
             match self.eval(part)? {
@@ -255,11 +262,16 @@ impl<'p> Evaluation<'p> {
                 value => items.push(value),
             }
         }
-        self.charge(cost::LIST)?;
-        Ok(Value::list(items))
+        Ok(items)
     }
 
     fn map(&mut self, parts: &'p [(Node, Node, bool)]) -> Evaluated {
+        let entries = self.entries(parts);
+        self.charge(cost::MAP)?;
+        entries.map(|entries| Value::Map(Arc::new(Map { entries, ..Map::default() })))
+    }
+
+    fn entries(&mut self, parts: &'p [(Node, Node, bool)]) -> Result<BTreeMap<Key, Value>, EvalError> {
         let mut entries = BTreeMap::new();
         for (key, value, optional) in parts {
             let key = self.eval(key)?;
@@ -274,8 +286,7 @@ impl<'p> Evaluation<'p> {
             };
             entries.insert(key, value);
         }
-        self.charge(cost::MAP)?;
-        Ok(Value::Map(Arc::new(Map { entries, ..Map::default() })))
+        Ok(entries)
     }
 
     fn fold(&mut self, fold: &'p Fold) -> Evaluated {

@@ -59,6 +59,11 @@ impl Program {
         &self.result
     }
 
+    /// The failure every evaluation gives, because a constant part cannot be computed.
+    pub fn constant_failure(&self) -> Option<&EvalError> {
+        self.plan.failed.as_ref()
+    }
+
     /// Whether the expression names `variable` (a transition rule names `oldSelf`).
     pub fn uses(&self, variable: &str) -> bool {
         self.names.iter().any(|name| name == variable)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::environment::Environment;
-use crate::error::Errors;
+use crate::error::{Errors, EvalError};
 use crate::escape::escape;
 use crate::program::{Program, compile};
 use crate::schema::Schema;
@@ -29,6 +29,8 @@ pub const OBJECT_COST_MAX: i64 = 10_000_000;
 pub enum RuleError {
     #[error("compilation failed: {0}")]
     Rule(Errors),
+    #[error("program instantiation failed: {0}")]
+    Constant(EvalError),
     #[error("cel expression must evaluate to a bool")]
     NotBool,
     #[error("messageExpression compilation failed: {0}")]
@@ -111,8 +113,9 @@ fn compile_rule(source: &str, environment: &Environment) -> Result<Option<Progra
         return Ok(None);
     }
     let program = compile(source, environment).map_err(RuleError::Rule)?;
-    match program.result_type() {
-        Type::Bool => Ok(Some(program)),
+    match (program.result_type(), program.constant_failure()) {
+        (Type::Bool, Some(error)) => Err(RuleError::Constant(error.clone())),
+        (Type::Bool, None) => Ok(Some(program)),
         _ => Err(RuleError::NotBool),
     }
 }

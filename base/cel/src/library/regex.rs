@@ -37,10 +37,15 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
         if cache.len() >= CACHE_MAX {
             cache.clear();
         }
-        let compiled = regex::RegexBuilder::new(&translate(pattern))
-            .size_limit(COMPILED_SIZE_MAX)
-            .build()
-            .map_err(|error| explain(pattern, &error));
+        let compiled = match nested_repetition(pattern) {
+            Some(operators) => {
+                Err(format!("error parsing regexp: invalid nested repetition operator: `{operators}`"))
+            }
+            None => regex::RegexBuilder::new(&translate(pattern))
+                .size_limit(COMPILED_SIZE_MAX)
+                .build()
+                .map_err(|error| explain(pattern, &error)),
+        };
         cache.insert(pattern.to_owned(), compiled.clone());
         compiled
     })
@@ -58,6 +63,40 @@ fn explain(pattern: &str, error: &regex::Error) -> String {
     ];
     let detail = detail.iter().find(|(ours, _)| text.contains(ours)).map_or("invalid syntax", |(_, go)| go);
     format!("error parsing regexp: {detail}: `{pattern}`")
+}
+
+/// Two repetitions of one thing (`x++`, `x**`), which RE2 refuses; `x+?` is one.
+fn nested_repetition(pattern: &str) -> Option<&str> {
+    let bytes = pattern.as_bytes();
+    let (mut at, mut class, mut last) = (0, false, None);
+    while at < bytes.len() {
+        let start = at;
+        match bytes[at] {
+            b'\\' => at += 1,
+            b'[' if !class => {
+                class = true;
+                // A closing bracket that comes first is a plain character.
+                at += usize::from(bytes.get(at + 1) == Some(&b'^'));
+                at += usize::from(bytes.get(at + 1) == Some(&b']'));
+            }
+            b']' => class = false,
+            b'*' | b'+' | b'?' if !class => {
+                if let Some((from, end)) = last
+                    && end == start
+                {
+                    return pattern.get(from..=at);
+                }
+                at += usize::from(bytes.get(at + 1) == Some(&b'?'));
+                // `(?` opens a group with flags.
+                if start == 0 || bytes[start - 1] != b'(' || (start > 1 && bytes[start - 2] == b'\\') {
+                    last = Some((start, at + 1));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Perl classes are ASCII in RE2, and `[`, `&&`, `--`, `~~` inside a class are plain characters there.

@@ -20,6 +20,7 @@ pub struct Url {
     has_authority: bool,
     path: String,
     query: Option<String>,
+    fragment: Option<String>,
 }
 
 pub(crate) fn find(name: &str) -> Option<Function> {
@@ -75,7 +76,16 @@ fn query(args: &[Value]) -> Evaluated {
 }
 
 impl Url {
+    /// The whole text must be a request URI; then a fragment is split off, as upstream parses twice.
     pub(crate) fn parse(text: &str) -> Result<Url, String> {
+        let whole = Url::parse_request(text)?;
+        let Some((before, fragment)) = text.split_once('#') else { return Ok(whole) };
+        let mut url = Url::parse_request(before)?;
+        url.fragment = Some(fragment.to_owned());
+        Ok(url)
+    }
+
+    fn parse_request(text: &str) -> Result<Url, String> {
         if text.bytes().any(|b| b < 0x20 || b == 0x7f) {
             return Err("net/url: invalid control character in URL".to_owned());
         }
@@ -269,9 +279,12 @@ impl fmt::Display for Url {
         } else {
             out.write_str(&self.opaque)?;
         }
-        match &self.query {
-            Some(query) => write!(out, "?{query}"),
-            None => Ok(()),
+        if let Some(query) = &self.query {
+            write!(out, "?{query}")?;
+        }
+        match self.fragment.as_deref() {
+            None | Some("") => Ok(()),
+            Some(fragment) => write!(out, "#{fragment}"),
         }
     }
 }
