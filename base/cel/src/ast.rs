@@ -9,6 +9,8 @@ use crate::value::Value;
 pub(crate) struct Expr {
     pub(crate) id: usize,
     pub(crate) at: usize,
+    /// Nodes on the longest way down, this one included.
+    pub(crate) depth: usize,
     pub(crate) kind: Kind,
 }
 
@@ -105,11 +107,5 @@ impl Expr {
                 }
             }
         }
-    }
-
-    pub(crate) fn depth(&self) -> usize {
-        let mut deepest = 0;
-        self.children(&mut |child| deepest = deepest.max(child.depth()));
-        deepest + 1
     }
 }

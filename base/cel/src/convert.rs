@@ -169,10 +169,20 @@ pub fn untyped(json: &Json) -> Value {
     }
 }
 
+/// Most parts `Value::to_json` writes.
+const JSON_PARTS_MAX: usize = 10_000_000;
+
 impl Value {
     /// As JSON: bytes in base64, durations and timestamps as texts; `null` for what JSON cannot say.
     /// Identifiers of object fields are property names again.
+    /// Beyond `JSON_PARTS_MAX` parts the rest is `null`.
     pub fn to_json(&self) -> Json {
+        self.json_within(&mut JSON_PARTS_MAX.clone())
+    }
+
+    fn json_within(&self, left: &mut usize) -> Json {
+        let Some(less) = left.checked_sub(1) else { return Json::Null };
+        *left = less;
         match self {
             Value::Bool(value) => Json::Bool(*value),
             Value::Int(value) => Json::from(*value),
@@ -182,7 +192,7 @@ impl Value {
             Value::String(_) | Value::Duration(_) | Value::Timestamp(..) | Value::Type(_) => {
                 Json::String(show(self))
             }
-            Value::List(list) => Json::Array(list.items.iter().map(Value::to_json).collect()),
+            Value::List(list) => Json::Array(list.items.iter().map(|item| item.json_within(left)).collect()),
             Value::Map(map) => {
                 let name = |key: &Key| match key {
                     Key::String(key) if map.object => {
@@ -190,13 +200,13 @@ impl Value {
                     }
                     key => show(&key.value()),
                 };
-                let known = map.entries.iter().map(|(key, value)| (name(key), value.to_json()));
+                let known = map.entries.iter().map(|(key, value)| (name(key), value.json_within(left)));
                 let unknown = map.unknown.iter().flat_map(|unknown| unknown.iter());
                 Json::Object(
                     known.chain(unknown.map(|(key, json)| (key.to_string(), json.clone()))).collect(),
                 )
             }
-            Value::Optional(Some(inner)) => inner.to_json(),
+            Value::Optional(Some(inner)) => inner.json_within(left),
             Value::Opaque(opaque) => opaque.text().map_or(Json::Null, Json::String),
             Value::Unknown(json) => Json::clone(json),
             Value::Null | Value::Optional(None) | Value::Invalid(_) => Json::Null,

@@ -2,7 +2,7 @@
 
 use crate::error::EvalError;
 use crate::library::opaque::Opaque;
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// Making a list.
 pub(crate) const LIST: u64 = 10;
@@ -27,15 +27,13 @@ pub(crate) fn comparison(one: &Value, two: &Value) -> u64 {
     times(one.size().min(two.size()), PER_CHARACTER)
 }
 
-/// What must be paid before the call, where the work itself could be too much.
-pub(crate) fn before(name: &str, args: &[Value]) -> Option<u64> {
-    let Value::Int(n) = args.first()? else { return None };
-    // A range is as large as its argument says: refuse it by its cost before making it.
-    (name == "lists.range" && *n > RANGE_FREE).then_some(u64::MAX)
+/// What is known to be due before the call, where the work itself could be too much.
+pub(crate) fn before(name: &str, args: &[Value]) -> u64 {
+    match (name, args) {
+        ("lists.range", [Value::Int(end)]) => u64::try_from(*end).unwrap_or(0),
+        _ => 0,
+    }
 }
-
-/// Ranges longer than this cost more than any limit.
-const RANGE_FREE: i64 = 10_000_000;
 
 pub(crate) fn call(
     name: &str,
@@ -95,12 +93,31 @@ fn regex(text: &Value, pattern_size: u64) -> u64 {
 
 /// Looking at every element, and at every byte of those that are texts.
 fn elements(value: &Value) -> u64 {
+    elements_within(value, &mut ELEMENTS_MAX.clone())
+}
+
+/// More elements than this cost more than any limit (lists can share parts very often).
+const ELEMENTS_MAX: u64 = 10_000_000;
+
+fn elements_within(value: &Value, left: &mut u64) -> u64 {
+    if *left == 0 {
+        return 0;
+    }
+    *left -= 1;
+    if *left == 0 {
+        return u64::MAX / 2;
+    }
     match value {
         Value::String(text) => (text.len() as f64 * PER_CHARACTER) as u64,
         Value::Bytes(bytes) => (bytes.len() as f64 * PER_CHARACTER) as u64,
-        Value::List(list) => list.items.iter().map(elements).sum(),
+        Value::List(list) => {
+            list.items.iter().map(|item| elements_within(item, left)).fold(0, u64::saturating_add)
+        }
         Value::Map(map) => {
-            map.entries.iter().map(|(key, value)| elements(&key.value()) + elements(value)).sum()
+            let both = |(key, value): (&Key, &Value)| {
+                elements_within(&key.value(), left).saturating_add(elements_within(value, left))
+            };
+            map.entries.iter().map(both).fold(0, u64::saturating_add)
         }
         _ => 1,
     }

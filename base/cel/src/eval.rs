@@ -235,8 +235,8 @@ impl<'p> Evaluation<'p> {
             }
             args.push(value);
         }
-        if let Some(price) = cost::before(&call.name, &args) {
-            self.charge(price)?;
+        if cost::before(&call.name, &args) > self.cost_max.saturating_sub(self.cost) {
+            return Err(EvalError::CostLimit);
         }
         let result = match failure {
             Some(error) => Err(error),

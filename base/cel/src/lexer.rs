@@ -58,7 +58,7 @@ pub(crate) fn tokens(source: &str) -> (Vec<Lexed>, Vec<Failure>) {
         let token = match lexer.next() {
             Ok(token) => token,
             Err(failure) => {
-                lexer.at = lexer.at.max(at + 1);
+                lexer.at = lexer.at.max(at + 1).min(chars.len());
                 let readable = !failure.1.starts_with("Syntax");
                 if failures.len() < FAILURES_MAX {
                     failures.push(failure);

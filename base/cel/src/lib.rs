@@ -22,6 +22,7 @@ mod macros;
 mod parser;
 mod plan;
 mod program;
+mod room;
 pub mod rules;
 mod schema;
 mod types;

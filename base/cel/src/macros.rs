@@ -60,7 +60,8 @@ fn has(at: usize, mut args: Vec<Expr>) -> Result<Expr, Failure> {
     let arg = args.pop().expect("the number of arguments was compared");
     match arg.kind {
         Kind::Select { operand, field, test: false } => {
-            Ok(Expr { id: arg.id, at, kind: Kind::Select { operand, field, test: true } })
+            let kind = Kind::Select { operand, field, test: true };
+            Ok(Expr { id: arg.id, at, depth: arg.depth, kind })
         }
         _ => Err((arg.at, "invalid argument to has() macro".to_owned())),
     }

@@ -49,9 +49,9 @@ pub(crate) fn parse(source: &str, minor: u32) -> Result<(Expr, usize), Vec<Parse
     }
     let (tokens, failures) = tokens(source);
     let mut problems: Vec<ParseError> = failures.into_iter().map(|(at, text)| (Some(at), text)).collect();
-    let mut parser = Parser { tokens, at: 0, depth: 0, maker: Maker { ids: 0, minor } };
+    let mut parser = Parser { tokens, at: 0, depth: 0, maker: Maker { ids: 0, deepest: 0, minor } };
     match parser.parse() {
-        Ok(expr) if problems.is_empty() && expr.depth() <= DEPTH_MAX + 1 => Ok((expr, parser.maker.ids)),
+        Ok(expr) if problems.is_empty() && expr.depth <= DEPTH_MAX + 1 => Ok((expr, parser.maker.ids)),
         Ok(_) if problems.is_empty() => Err(vec![(None, "max recursion depth exceeded".to_owned())]),
         Ok(_) => Err(problems),
         Err((at, text)) => {
@@ -64,13 +64,19 @@ pub(crate) fn parse(source: &str, minor: u32) -> Result<(Expr, usize), Vec<Parse
 /// Makes nodes with fresh ids.
 pub(crate) struct Maker {
     ids: usize,
+    deepest: usize,
     pub(crate) minor: u32,
 }
 
 impl Maker {
     pub(crate) fn make(&mut self, at: usize, kind: Kind) -> Expr {
+        let mut expr = Expr { id: self.ids, at, depth: 0, kind };
         self.ids += 1;
-        Expr { id: self.ids - 1, at, kind }
+        let mut deepest = 0;
+        expr.children(&mut |child| deepest = deepest.max(child.depth));
+        expr.depth = deepest + 1;
+        self.deepest = self.deepest.max(expr.depth);
+        expr
     }
 
     /// Whether a copy of `expr` can be made within `NODES_MAX`.
@@ -174,6 +180,14 @@ impl Parser {
         parsed
     }
 
+    /// Stops long chains before they are too deep to walk.
+    fn not_too_deep(&self) -> Result<(), Failure> {
+        if self.maker.deepest > DEPTH_MAX + 1 {
+            return Err((usize::MAX, "max recursion depth exceeded".to_owned()));
+        }
+        Ok(())
+    }
+
     fn expr(&mut self) -> Parsed {
         self.deeper(|parser| {
             let condition = parser.logical("||", "_||_")?;
@@ -216,6 +230,7 @@ impl Parser {
             self.at += 1;
             let right = self.sum()?;
             left = self.maker.call(at, function, vec![left, right]);
+            self.not_too_deep()?;
         }
     }
 
@@ -232,6 +247,7 @@ impl Parser {
                 if let Some(at) = self.take(symbol) {
                     let right = next(self)?;
                     left = self.maker.call(at, function, vec![left, right]);
+                    self.not_too_deep()?;
                     continue 'more;
                 }
             }
@@ -267,6 +283,7 @@ impl Parser {
     fn member(&mut self) -> Parsed {
         let mut operand = self.primary()?;
         loop {
+            self.not_too_deep()?;
             if let Some(at) = self.take(".") {
                 let optional = self.take("?").is_some();
                 let field = self.field_name()?;

@@ -7,9 +7,10 @@ use crate::error::{Errors, EvalError};
 use crate::eval::Evaluation;
 use crate::parser;
 use crate::plan::{self, Plan};
+use crate::room::with_room;
 use crate::types::Type;
 use crate::validate;
-use crate::value::Value;
+use crate::value::{Value, reset_comparisons};
 
 /// What one evaluation may cost (Kubernetes' `PerCallLimit`).
 pub const CALL_COST_MAX: u64 = 1_000_000;
@@ -18,6 +19,7 @@ pub const CALL_COST_MAX: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct Program {
     plan: Plan,
+    deep: bool,
     result: Type,
     names: Vec<String>,
 }
@@ -30,8 +32,22 @@ pub struct Outcome {
     pub cost: u64,
 }
 
+/// Deeper expressions get a thread with a large stack.
+const SHALLOW: usize = 30;
+
 /// Parses, checks and plans `source`.
 pub fn compile(source: &str, environment: &Environment) -> Result<Program, Errors> {
+    // Nesting and chains both need brackets, dots or operators: few of them cannot be deep.
+    let n_marks = source.bytes().filter(|b| b"([{.?+-*/%<>=!".contains(b)).count();
+    match with_room(n_marks > SHALLOW, || compile_here(source, environment)) {
+        Some(compiled) => compiled,
+        None => Err(Errors::new(source, vec![(None, NO_THREAD.to_owned())])),
+    }
+}
+
+const NO_THREAD: &str = "cannot start a thread for a deep expression";
+
+fn compile_here(source: &str, environment: &Environment) -> Result<Program, Errors> {
     let (expr, n_ids) =
         parser::parse(source, environment.minor).map_err(|problems| Errors::new(source, problems))?;
     let checked =
@@ -43,7 +59,7 @@ pub fn compile(source: &str, environment: &Environment) -> Result<Program, Error
     let mut names = Vec::new();
     collect_names(&expr, &mut names);
     let result = checked.types[expr.id].clone();
-    Ok(Program { plan: plan::plan(&expr, &checked), result, names })
+    Ok(Program { plan: plan::plan(&expr, &checked), deep: expr.depth > SHALLOW, result, names })
 }
 
 fn collect_names(expr: &Expr, names: &mut Vec<String>) {
@@ -79,8 +95,13 @@ impl Program {
         if let Some(error) = &self.plan.failed {
             return Outcome { result: Err(error.clone()), cost: 0 };
         }
-        let mut evaluation = Evaluation::new(&self.plan, bindings, cost_max);
-        let result = evaluation.eval(&self.plan.root).and_then(Value::valid);
-        Outcome { result, cost: evaluation.cost }
+        let work = || {
+            reset_comparisons();
+            let mut evaluation = Evaluation::new(&self.plan, bindings, cost_max);
+            let result = evaluation.eval(&self.plan.root).and_then(Value::valid);
+            Outcome { result, cost: evaluation.cost }
+        };
+        let no_thread = || Outcome { result: Err(EvalError::new(NO_THREAD)), cost: 0 };
+        with_room(self.deep, work).unwrap_or_else(no_thread)
     }
 }

@@ -223,8 +223,31 @@ impl Value {
     }
 }
 
+/// Comparisons of single values in one evaluation. Lists can share parts so often that looking at all of
+/// them would never end; cost does not see that.
+const COMPARISONS_MAX: u64 = 50_000_000;
+
+thread_local! {
+    static COMPARISONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A new evaluation begins.
+pub(crate) fn reset_comparisons() {
+    COMPARISONS.set(0);
+}
+
+fn count_comparison() -> Result<(), EvalError> {
+    COMPARISONS.set(COMPARISONS.get() + 1);
+    if COMPARISONS.get() > COMPARISONS_MAX {
+        crate::error::fail("values are too large to compare")
+    } else {
+        Ok(())
+    }
+}
+
 /// CEL's equality; an error if a part that does not fit its schema is met.
 pub(crate) fn equal(one: &Value, two: &Value) -> Result<bool, EvalError> {
+    count_comparison()?;
     Ok(match (one, two) {
         (Value::Invalid(text), _) | (_, Value::Invalid(text)) => return Err(EvalError::Failed(text.clone())),
         (Value::Unknown(one), Value::Unknown(two)) => one == two,
@@ -259,8 +282,9 @@ fn equal_lists(one: &List, two: &List) -> Result<bool, EvalError> {
             }
         }
         ListKind::Set => {
-            for one in &one.items {
-                if !contains(&two.items, one)? {
+            for (at, one) in one.items.iter().enumerate() {
+                // Most often the order is the same.
+                if !equal(one, &two.items[at])? && !contains(&two.items, one)? {
                     return Ok(false);
                 }
             }

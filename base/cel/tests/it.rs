@@ -7,5 +7,11 @@ mod support;
 
 #[path = "it/expressions.rs"]
 mod expressions;
+#[path = "it/own.rs"]
+mod own;
+#[path = "it/random.rs"]
+mod random;
 #[path = "it/schemas.rs"]
 mod schemas;
+#[path = "it/tables.rs"]
+mod tables;

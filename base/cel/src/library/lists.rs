@@ -7,6 +7,9 @@ use super::{Evaluated, Function, TEXT_SIZE_MAX, no_overload, standard, strings};
 use crate::error::{EvalError, fail};
 use crate::value::{Value, compare, contains, equal};
 
+/// Longest list a function may make.
+const LENGTH_MAX: usize = 1_000_000;
+
 pub(crate) fn find(name: &str) -> Option<Function> {
     Some(match name {
         "sum" => |args| sum(args, Value::Int(0)),
@@ -141,21 +144,24 @@ fn flatten(args: &[Value]) -> Evaluated {
         Some(Value::Int(_)) => return fail("level must be non-negative"),
         Some(_) => return no_overload(),
     };
-    fn level(items: &[Value], depth: i64, out: &mut Vec<Value>) {
+    fn level(items: &[Value], depth: i64, left: &mut usize, out: &mut Vec<Value>) -> Result<(), EvalError> {
         for item in items {
+            *left = left.checked_sub(1).ok_or_else(|| EvalError::new("list is too long"))?;
             match item {
-                Value::List(inner) if depth > 0 => level(&inner.items, depth - 1, out),
+                Value::List(inner) if depth > 0 => level(&inner.items, depth - 1, left, out)?,
                 other => out.push(other.clone()),
             }
         }
+        Ok(())
     }
     let mut out = Vec::new();
-    level(items(&args[0])?, depth, &mut out);
+    level(items(&args[0])?, depth, &mut LENGTH_MAX.clone(), &mut out)?;
     Ok(Value::list(out))
 }
 
 fn range(args: &[Value]) -> Evaluated {
     match args[0] {
+        Value::Int(end) if end > LENGTH_MAX as i64 => fail("list is too long"),
         Value::Int(end) => Ok(Value::list((0..end).map(Value::Int).collect())),
         _ => no_overload(),
     }
