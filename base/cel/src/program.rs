@@ -4,6 +4,7 @@ use crate::ast::{Expr, Kind};
 use crate::check;
 use crate::environment::{Bindings, Environment};
 use crate::error::{Errors, EvalError};
+use crate::estimate::{self, Range};
 use crate::eval::Evaluation;
 use crate::parser;
 use crate::plan::{self, Plan};
@@ -43,6 +44,20 @@ pub fn compile(source: &str, environment: &Environment) -> Result<Program, Error
         Some(compiled) => compiled,
         None => Err(Errors::new(source, vec![(None, NO_THREAD.to_owned())])),
     }
+}
+
+/// The estimated cost of an expression, with sizes of variables by path.
+pub(crate) fn estimate(
+    source: &str,
+    environment: &Environment,
+    sizes: &(dyn Fn(&[std::sync::Arc<str>]) -> Option<Range> + Sync),
+) -> Option<Range> {
+    let work = || {
+        let (expr, n_ids) = parser::parse(source, environment.minor).ok()?;
+        let checked = check::check(&expr, n_ids, environment).ok()?;
+        Some(estimate::estimate(&expr, &checked, &|path| sizes(path)))
+    };
+    with_room(source.len() > SHALLOW, work).flatten()
 }
 
 const NO_THREAD: &str = "cannot start a thread for a deep expression";

@@ -5,6 +5,7 @@
 
 mod path;
 mod run;
+mod size;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde_json::Value as Json;
 use crate::environment::Environment;
 use crate::error::{Errors, EvalError};
 use crate::escape::escape;
-use crate::program::{Program, compile};
+use crate::program::{Program, compile, estimate};
 use crate::schema::Schema;
 use crate::types::Type;
 
@@ -47,6 +48,10 @@ pub struct Rule {
     /// `None` with `Ok` if the rule is empty.
     pub program: Result<Option<Program>, RuleError>,
     pub message_program: Result<Option<Program>, RuleError>,
+    /// The most one evaluation may cost by the limits of the schema; 0 if the rule is not usable.
+    pub cost_estimate_max: u64,
+    /// How many values of this place fit into a request.
+    pub cardinality_max: u64,
     /// Whether the rule compares with the old value.
     pub uses_old_self: bool,
     /// The normalised `fieldPath`; empty if there is none.
@@ -90,7 +95,15 @@ fn compile_with(schema: &Json, declared: Option<&Type>, minor: u32) -> Vec<Rule>
             "" => Ok(String::new()),
             path => field_path(path, schema).map_err(RuleError::FieldPath),
         };
+        let usable = matches!(&program, Ok(Some(_)));
+        let estimated = if usable {
+            estimate(&source, environment, &|path| size::size_at(schema, path)).map_or(0, |cost| cost.max)
+        } else {
+            0
+        };
         Rule {
+            cost_estimate_max: estimated,
+            cardinality_max: if usable { size::REQUEST_SIZE_MAX / (size::min_size(schema) + 1) } else { 0 },
             uses_old_self: matches!(&program, Ok(Some(program)) if program.uses("oldSelf")),
             message_program: match &program {
                 Ok(Some(_)) => compile_message(&message_source, environment),

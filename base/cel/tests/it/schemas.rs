@@ -149,6 +149,28 @@ fn judge_rule(rule: &rules::Rule, want: &Json) -> Result<(), String> {
 }
 
 #[test]
+fn estimated_costs_are_upstreams() {
+    let Some(folder) = suite() else { return };
+    let mut judge = Judge::new("estimates");
+    for file in ["TestCelCompilation", "TestCostEstimation", "TestCelEstimatedCostStability"] {
+        for case in lines(&folder.join(format!("crd/compile-{file}.jsonl"))) {
+            let compiled = rules::compile_rules(&case["schema"], false, MINOR);
+            let mut verdict = Ok(());
+            for (rule, want) in compiled.iter().zip(case["results"].as_array().unwrap()) {
+                verdict = verdict
+                    .and_then(|()| same("cost", &rule.cost_estimate_max, &want["maxCost"].as_u64().unwrap()))
+                    .and_then(|()| {
+                        same("cardinality", &rule.cardinality_max, &want["maxCardinality"].as_u64().unwrap())
+                    });
+            }
+            let verdict = verdict.map_err(|error| format!("{} {error}", rules_of(&case["schema"])));
+            judge.case(&format!("{file}/{}", short(text(&case, "name"))), verdict);
+        }
+    }
+    judge.finish();
+}
+
+#[test]
 fn field_paths_are_read_as_upstream_reads_them() {
     let Some(folder) = suite() else { return };
     let mut judge = Judge::new("field-path");
