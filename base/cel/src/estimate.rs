@@ -189,9 +189,6 @@ impl Estimator<'_> {
     /// Type and size of the elements of a list.
     fn element(&self, expr: &Expr) -> Option<(Type, Range)> {
         let Type::List(element) = self.type_of(expr) else { return None };
-        if let Some(size) = self.elements.get(&expr.id) {
-            return Some(((**element).clone(), *size));
-        }
         let mut path = self.path(expr);
         let mut size = None;
         if !path.is_empty() {
@@ -276,6 +273,12 @@ impl Estimator<'_> {
     }
 }
 
+/// Whether values of the type have size 1 (an optional has the size of its content).
 fn is_scalar(declared: &Type) -> bool {
-    matches!(declared, Type::Bool | Type::Int | Type::Uint | Type::Double | Type::Duration | Type::Timestamp)
+    use Type::{Bool, Double, Duration, Int, Optional, Timestamp, Uint};
+    match declared {
+        Bool | Int | Uint | Double | Duration | Timestamp => true,
+        Optional(inner) => is_scalar(inner),
+        _ => false,
+    }
 }

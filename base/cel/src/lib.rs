@@ -39,7 +39,7 @@ pub use functions::known_functions;
 pub use library::authorization::{Authorizer, Decision, PathRequest, Request, ResourceRequest, User};
 pub use library::opaque::Opaque;
 pub use parser::{DEPTH_MAX, EXPRESSION_SIZE_MAX, NODES_MAX};
-pub use program::{CALL_COST_MAX, Outcome, Program, compile};
+pub use program::{CALL_COST_MAX, Outcome, Program, compile, estimate};
 pub use schema::Schema;
 pub use types::{ObjectType, Type};
 pub use value::{Key, List, ListKind, Map, Value};

@@ -46,8 +46,9 @@ pub fn compile(source: &str, environment: &Environment) -> Result<Program, Error
     }
 }
 
-/// The estimated cost of an expression, with sizes of variables by path.
-pub(crate) fn estimate(
+/// The estimated cost of an expression; `None` if it does not compile. `sizes` gives the sizes of values by
+/// path: a variable, then names of fields, `@items`, `@keys` or `@values`; `None` is "can be anything".
+pub fn estimate(
     source: &str,
     environment: &Environment,
     sizes: &(dyn Fn(&[std::sync::Arc<str>]) -> Option<Range> + Sync),

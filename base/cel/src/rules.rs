@@ -50,6 +50,8 @@ pub struct Rule {
     pub message_program: Result<Option<Program>, RuleError>,
     /// The most one evaluation may cost by the limits of the schema; 0 if the rule is not usable.
     pub cost_estimate_max: u64,
+    /// The same for the message.
+    pub message_cost_estimate_max: u64,
     /// How many values of this place fit into a request.
     pub cardinality_max: u64,
     /// Whether the rule compares with the old value.
@@ -101,14 +103,20 @@ fn compile_with(schema: &Json, declared: Option<&Type>, minor: u32) -> Vec<Rule>
         } else {
             0
         };
+        let message_program = match &program {
+            Ok(Some(_)) => compile_message(&message_source, environment),
+            _ => Ok(None),
+        };
+        let message_estimated = match &message_program {
+            Ok(Some(_)) => estimate(&message_source, environment, &|path| size::size_at(schema, path)),
+            _ => None,
+        };
         Rule {
             cost_estimate_max: estimated,
+            message_cost_estimate_max: message_estimated.map_or(0, |cost| cost.max),
             cardinality_max: if usable { size::REQUEST_SIZE_MAX / (size::min_size(schema) + 1) } else { 0 },
             uses_old_self: matches!(&program, Ok(Some(program)) if program.uses("oldSelf")),
-            message_program: match &program {
-                Ok(Some(_)) => compile_message(&message_source, environment),
-                _ => Ok(None),
-            },
+            message_program,
             program,
             field_path,
             source,

@@ -8,6 +8,9 @@ use crate::value::Value;
 const PER_CHARACTER: f64 = 0.1;
 const PER_REGEX_CHARACTER: f64 = 0.25;
 
+/// What the check of a named format counts as, whichever it is.
+const NAMED_FORMAT_SIZE: u64 = 128;
+
 /// Cost of the call itself, and the size of its result if it is known.
 type Call = (Range, Option<Range>);
 
@@ -141,7 +144,13 @@ impl Estimator<'_> {
                 Some(_) => (self.size(target?), None),
                 None => (of_target(PER_CHARACTER)?, None),
             },
-            "url" | "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
+            "url" => (of_first(PER_CHARACTER)?, Some(self.size(&args[0]))),
+            "validate" => {
+                let pattern = Range::exactly(NAMED_FORMAT_SIZE).scaled(PER_REGEX_CHARACTER);
+                (of_first(PER_CHARACTER)?.product(pattern), None)
+            }
+            "dyn" => (ONE, self.known_size(args.first()?)),
+            "cidr" | "isIP" | "isCIDR" | "quantity" | "isQuantity" | "semver" | "isSemver" => {
                 (of_first(PER_CHARACTER)?, None)
             }
             "ip" if overload != "cidr_ip" => (of_first(PER_CHARACTER)?, None),
@@ -215,6 +224,17 @@ impl Estimator<'_> {
                 let size = self.size(target?);
                 (size.plus(eleven), Some(size))
             }
+            "list_flatten_int" => {
+                let depth = whole(args.first()?).map_or(Range::UNKNOWN, Range::exactly);
+                (self.size(target?).product(depth).plus(eleven), None)
+            }
+            "list_slice" => {
+                let size = match (whole(args.first()?), whole(args.get(1)?)) {
+                    (Some(start), Some(end)) => Range::exactly(end.checked_sub(start).unwrap_or(u64::MAX)),
+                    _ => Range { min: 0, max: self.size(target?).max },
+                };
+                (size.plus(eleven), Some(size))
+            }
             sort if sort == "list_distinct" || sort.ends_with("_sort") => {
                 let size = self.size(target?);
                 let text = matches!(self.element(target?), Some((Type::String | Type::Bytes, _)));
@@ -230,11 +250,19 @@ impl Estimator<'_> {
     }
 }
 
+/// A literal whole number; negative ones count as none.
+fn whole(expr: &Expr) -> Option<u64> {
+    match &expr.kind {
+        Kind::Literal(Value::Int(value)) => Some(u64::try_from(*value).unwrap_or(0)),
+        _ => None,
+    }
+}
+
 /// What comparing values of the libraries' types costs.
 fn opaque_equality(declared: &Type) -> Option<Range> {
     let Type::Opaque(name) = declared else { return None };
     Some(match &**name {
-        "kubernetes.URL" => Range { min: 1, max: 2 },
+        "kubernetes.URL" => return None,
         "kubernetes.NamedFormat" => Range { min: 1, max: 7 },
         _ => ONE,
     })
@@ -266,4 +294,28 @@ pub(crate) fn replaced(text: Range, from: Range, to: Range) -> Range {
         n.min = text.min.div_ceil(from.max);
     }
     n.product(to).plus(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Range, replaced};
+
+    #[test]
+    fn a_replaced_text_has_upstreams_sizes() {
+        let range = |(min, max)| Range { min, max };
+        for (text, from, to, want) in [
+            ((3, 3), (0, 0), (1, 1), (7, 7)),
+            ((3, 3), (1, 1), (0, 0), (0, 3)),
+            ((4, 4), (2, 2), (4, 4), (4, 8)),
+            ((4, 4), (0, 1), (0, 2), (0, 14)),
+            ((4, 4), (1, 1), (1, 2), (4, 8)),
+            ((4, 4), (1, 2), (1, 1), (2, 4)),
+        ] {
+            assert_eq!(
+                replaced(range(text), range(from), range(to)),
+                range(want),
+                "{text:?} {from:?} {to:?}"
+            );
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use dodai_cel::{Authorizer, Bindings, Decision, Environment, Outcome, Request, User, Value, compile};
+use dodai_cel::{
+    Authorizer, Bindings, Decision, Environment, Outcome, Request, User, Value, compile, estimate,
+};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Judge, lines, same, suite, text};
@@ -69,6 +71,25 @@ fn expressions_cost_what_they_cost_upstream() {
         (Some(cost), Err(messages)) => Err(format!("want {cost}, got {messages:?}")),
         (None, _) => Ok(()),
     });
+}
+
+#[test]
+fn expressions_are_estimated_as_upstream_estimates_them() {
+    let Some(folder) = suite() else { return };
+    let mut judge = Judge::new("base-estimates");
+    let environment = Environment::new(36).with_authorizer();
+    for file in FILES {
+        for case in lines(&folder.join(format!("library/{file}.jsonl"))) {
+            let want = &case["baseEnv"];
+            let Some(min) = want["estimatedMin"].as_u64() else { continue };
+            let got = estimate(text(&case, "expr"), &environment, &|_| None).unwrap();
+            let want = (min, want["estimatedMax"].as_u64().unwrap());
+            let verdict = same("cost", &(got.min, got.max), &want);
+            let verdict = verdict.map_err(|error| format!("{}\n  {error}", text(&case, "expr")));
+            judge.case(&format!("{file}/{}", text(&case, "name")), verdict);
+        }
+    }
+    judge.finish();
 }
 
 #[test]

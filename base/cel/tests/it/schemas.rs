@@ -160,6 +160,10 @@ fn estimated_costs_are_upstreams() {
                 verdict = verdict
                     .and_then(|()| same("cost", &rule.cost_estimate_max, &want["maxCost"].as_u64().unwrap()))
                     .and_then(|()| {
+                        let got = &rule.message_cost_estimate_max;
+                        same("message", got, &want["messageExpressionMaxCost"].as_u64().unwrap())
+                    })
+                    .and_then(|()| {
                         same("cardinality", &rule.cardinality_max, &want["maxCardinality"].as_u64().unwrap())
                     });
             }
