@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::ast::{Comprehension, Element, Expr, Kind};
 use crate::lexer::Failure;
-use crate::parser::{Maker, NODES_MAX};
+use crate::maker::Maker;
+use crate::parser::NODES_MAX;
 use crate::value::Value;
 
 pub(crate) const ACCUMULATOR: &str = "@result";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::ast::{Element, Entry, Expr, Kind};
 use crate::lexer::{Failure, Lexed, Literal, Token, tokens};
 use crate::macros;
+use crate::maker::Maker;
 use crate::value::Value;
 
 /// Longest expression, in characters (upstream's bound).
@@ -49,69 +50,15 @@ pub(crate) fn parse(source: &str, minor: u32) -> Result<(Expr, usize), Vec<Parse
     }
     let (tokens, failures) = tokens(source);
     let mut problems: Vec<ParseError> = failures.into_iter().map(|(at, text)| (Some(at), text)).collect();
-    let mut parser = Parser { tokens, at: 0, depth: 0, maker: Maker { ids: 0, deepest: 0, minor } };
+    let mut parser = Parser { tokens, at: 0, depth: 0, maker: Maker::new(minor) };
     match parser.parse() {
-        Ok(expr) if problems.is_empty() && expr.depth <= DEPTH_MAX + 1 => Ok((expr, parser.maker.ids)),
+        Ok(expr) if problems.is_empty() && expr.depth <= DEPTH_MAX + 1 => Ok((expr, parser.maker.n_ids())),
         Ok(_) if problems.is_empty() => Err(vec![(None, "max recursion depth exceeded".to_owned())]),
         Ok(_) => Err(problems),
         Err((at, text)) => {
             problems.push(((at != usize::MAX).then_some(at), text));
             Err(problems)
         }
-    }
-}
-
-/// Makes nodes with fresh ids.
-pub(crate) struct Maker {
-    ids: usize,
-    deepest: usize,
-    pub(crate) minor: u32,
-}
-
-impl Maker {
-    pub(crate) fn make(&mut self, at: usize, kind: Kind) -> Expr {
-        let mut expr = Expr { id: self.ids, at, depth: 0, kind };
-        self.ids += 1;
-        let mut deepest = 0;
-        expr.children(&mut |child| deepest = deepest.max(child.depth));
-        expr.depth = deepest + 1;
-        self.deepest = self.deepest.max(expr.depth);
-        expr
-    }
-
-    /// Whether a copy of `expr` can be made within `NODES_MAX`.
-    pub(crate) fn has_room(&self, expr: &Expr) -> bool {
-        fn count(expr: &Expr) -> usize {
-            let mut sum = 1;
-            expr.children(&mut |child| sum += count(child));
-            sum
-        }
-        self.ids + count(expr) < NODES_MAX
-    }
-
-    /// A copy with a fresh id.
-    pub(crate) fn copy(&mut self, expr: &Expr) -> Expr {
-        let mut copy = expr.clone();
-        copy.id = self.ids;
-        self.ids += 1;
-        debug_assert!(matches!(copy.kind, Kind::Ident(_)), "only names are copied");
-        copy
-    }
-
-    pub(crate) fn ident(&mut self, at: usize, name: &str) -> Expr {
-        self.make(at, Kind::Ident(name.into()))
-    }
-
-    pub(crate) fn literal(&mut self, at: usize, value: Value) -> Expr {
-        self.make(at, Kind::Literal(value))
-    }
-
-    pub(crate) fn call(&mut self, at: usize, function: &str, args: Vec<Expr>) -> Expr {
-        self.make(at, Kind::Call { function: function.into(), target: None, args })
-    }
-
-    pub(crate) fn member(&mut self, at: usize, function: &str, target: Expr, args: Vec<Expr>) -> Expr {
-        self.make(at, Kind::Call { function: function.into(), target: Some(Box::new(target)), args })
     }
 }
 
@@ -182,7 +129,7 @@ impl Parser {
 
     /// Stops long chains before they are too deep to walk.
     fn not_too_deep(&self) -> Result<(), Failure> {
-        if self.maker.deepest > DEPTH_MAX + 1 {
+        if self.maker.deepest() > DEPTH_MAX + 1 {
             return Err((usize::MAX, "max recursion depth exceeded".to_owned()));
         }
         Ok(())
