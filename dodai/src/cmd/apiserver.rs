@@ -25,7 +25,14 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     };
     let storage = folder.as_ref().map_or(Storage::Memory, |data| Storage::Disk(data.join("state")));
     let tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
-    let config = Config { storage, controllers: args.controllers, tokens, ..Config::default() };
+    // As upstream's server does: Pods get a volume with a token. `up` leaves it out, since the node fills no such volume yet.
+    let config = Config {
+        storage,
+        controllers: args.controllers,
+        tokens,
+        service_account_tokens: true,
+        ..Config::default()
+    };
     let server =
         ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the API", &error))?;
     let listener =
