@@ -73,7 +73,13 @@ fn verbs_work_in_the_background_and_in_a_pipe() {
     assert!(doctor.as_array().unwrap().iter().all(|check| check["ok"] == true), "{doctor}");
 
     let logs = project.ok(&["logs", "shop"]);
-    assert!(logs.lines().all(|line| line.contains(" | starting one")), "{logs}");
+    assert!(
+        logs.lines().all(|line| line.starts_with("web.1    | ") || line.starts_with("web.2    | ")),
+        "{logs}"
+    );
+    for process in ["web.1    | starting one", "web.2    | starting one"] {
+        assert!(logs.lines().any(|line| line == process), "{logs}");
+    }
     assert!(project.ok(&["logs", "shop/release"]).contains("migrating"));
     assert!(project.ok(&["logs", "shop/build"]).contains("building"));
     assert!(project.ok(&["kubeconfig"]).contains("certificate-authority-data"));

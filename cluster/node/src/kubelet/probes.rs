@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container as Spec, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -21,6 +21,8 @@ use super::plan::Health;
 use crate::error::chain;
 use crate::runtime::{ExecRequest, PodHandle};
 
+/// Bytes of a probe's answer that are read.
+const ANSWER_BYTES_MAX: usize = 10 * 1024;
 /// Pause between two looks at the sockets of a process that does not listen on its port yet, and later on.
 const LOOK_FIRST: Duration = Duration::from_millis(250);
 const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -286,8 +288,10 @@ async fn http_get(target: &Target, get: &k8s_openapi::api::core::v1::HTTPGetActi
     let stream = TcpStream::connect(address).await.map_err(|error| failed(&error.kind()))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
-    let mut request =
-        http::Request::get(path).header("user-agent", "kube-probe/1.36").header("accept", "*/*");
+    let mut request = http::Request::get(path)
+        .header("user-agent", "kube-probe/1.36")
+        .header("accept", "*/*")
+        .header("connection", "close");
     let named = get.http_headers.iter().flatten().any(|header| header.name.eq_ignore_ascii_case("host"));
     if !named {
         request = request.header("host", address.to_string());
@@ -298,7 +302,10 @@ async fn http_get(target: &Target, get: &k8s_openapi::api::core::v1::HTTPGetActi
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|error| failed(&chain(&error)))?;
-        match answer.status().as_u16() {
+        let status = answer.status().as_u16();
+        // The answer is taken whole, or the server would see its connection reset; what is longer is cut off all the same.
+        let _ = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+        match status {
             200..400 => Ok(()),
             status => Err(failed(&status)),
         }
