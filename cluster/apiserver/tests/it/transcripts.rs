@@ -6,8 +6,8 @@ use std::process::Command;
 
 use dodai_apiserver::{ApiServer, Config, Pki, User};
 
-const CASES: &str = "/work/shared/testdata/kube-api";
-const PLAYER: &str = "/work/shared/tools/apireplay.py";
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/testdata/kube-api");
+const PLAYER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/tools/apireplay.py");
 
 /// The cases that are not passed, each with its reason.
 fn skipped() -> BTreeSet<String> {
