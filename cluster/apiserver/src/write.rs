@@ -361,7 +361,7 @@ impl Request<'_> {
         crate::validate::metadata(&self.kind, object, &mut causes);
         strategy::validate(&self.kind, object, &mut causes);
         if let Some(custom) = &self.kind.custom {
-            custom.schema.validate(object, "", &mut causes);
+            custom.validate(None, object, false, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -577,9 +577,7 @@ impl Request<'_> {
         crate::validate::metadata_update(&self.kind, old, object, &mut causes);
         strategy::validate_update(&self.kind, &self.door, old, object, &mut causes);
         if let Some(custom) = &self.kind.custom {
-            let mut found = Vec::new();
-            custom.schema.validate(object, "", &mut found);
-            causes.extend(ratchet(old, object, found));
+            custom.validate(Some(old), object, self.door == Door::Status, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -595,26 +593,6 @@ impl Request<'_> {
         crate::allocate::service(self.server, old, object, self.dry_run)
             .map_err(|causes| self.invalid(&name_of(object), causes))
     }
-}
-
-/// What was invalid before and has not changed is tolerated.
-fn ratchet(old: &Value, object: &Value, found: Vec<Cause>) -> Vec<Cause> {
-    let at = |value: &Value, field: &str| -> Option<Value> {
-        let pointer = format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"));
-        value.pointer(&pointer).cloned()
-    };
-    let kept = |cause: &Cause| {
-        let (before, after) = (at(old, &cause.field), at(object, &cause.field));
-        // A missing required field is ratcheted with its parent.
-        match (&before, &after) {
-            (None, None) => {
-                let parent = cause.field.rsplit_once('.').map(|(parent, _)| parent).unwrap_or_default();
-                !parent.is_empty() && at(old, parent).is_some() && at(old, parent) == at(object, parent)
-            }
-            _ => before == after,
-        }
-    };
-    found.into_iter().filter(|cause| !kept(cause)).collect()
 }
 
 pub(crate) fn name_of(object: &Value) -> String {

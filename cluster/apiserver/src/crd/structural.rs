@@ -1,6 +1,6 @@
 //! Structural schemas of custom resources: pruning, defaults and validation of objects.
 //!
-//! Leaves out: CEL rules (`x-kubernetes-validations`); a CRD that has them is refused, see `crd/check.rs`.
+//! Leaves out: CEL rules (`x-kubernetes-validations`), see `crd/rules.rs`.
 
 use std::collections::BTreeMap;
 
@@ -241,7 +241,23 @@ impl Structural {
 
     /// Checks an object; the order of causes is that of the schema.
     pub(crate) fn validate(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
-        if value.is_null() && self.nullable {
+        self.check(value, None, path, causes);
+        self.check_unique(value, path, causes);
+    }
+
+    /// Checks a changed object: what is as it was is tolerated, with all that is below it. Elements of lists are found by
+    /// their keys.
+    pub(crate) fn validate_update(&self, value: &Value, old: &Value, path: &str, causes: &mut Vec<Cause>) {
+        self.check(value, Some(old), path, causes);
+        let mut before = Vec::new();
+        self.check_unique(old, path, &mut before);
+        if before.is_empty() {
+            self.check_unique(value, path, causes);
+        }
+    }
+
+    fn check(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+        if value.is_null() && self.nullable || old.is_some_and(|old| !old.is_null() && old == value) {
             return;
         }
         if !self.check_type(value, path, causes) {
@@ -249,15 +265,15 @@ impl Structural {
         }
         self.check_values(value, path, causes);
         match value {
-            Value::Object(map) => self.check_object(map, path, causes),
-            Value::Array(items) => self.check_array(items, path, causes),
+            Value::Object(map) => self.check_object(map, old, path, causes),
+            Value::Array(items) => self.check_array(items, old, path, causes),
             Value::String(text) => self.check_string(text, path, causes),
             Value::Number(number) => {
                 self.check_number(number.as_f64().unwrap_or_default(), value, path, causes)
             }
             _ => {}
         }
-        self.check_junctors(value, path, causes);
+        self.check_junctors(value, old, path, causes);
     }
 
     fn check_type(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) -> bool {
@@ -305,7 +321,13 @@ impl Structural {
         }
     }
 
-    fn check_object(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+    fn check_object(
+        &self,
+        map: &Map<String, Value>,
+        old: Option<&Value>,
+        path: &str,
+        causes: &mut Vec<Cause>,
+    ) {
         let n = map.len() as u64;
         if let (Some(min), _) = self.n_properties
             && n < min
@@ -328,7 +350,7 @@ impl Structural {
         }
         for (name, inner) in map {
             if let Some(schema) = self.child(name) {
-                schema.validate(inner, &join(path, name), causes);
+                schema.check(inner, old.and_then(|old| old.get(name)), &join(path, name), causes);
             }
         }
     }
@@ -345,7 +367,7 @@ impl Structural {
         }
     }
 
-    fn check_array(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    fn check_array(&self, items: &[Value], old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
         let n = items.len() as u64;
         if let (Some(min), _) = self.n_items
             && n < min
@@ -360,13 +382,43 @@ impl Structural {
         }
         if let Some(schema) = &self.items {
             for (at, item) in items.iter().enumerate() {
-                schema.validate(item, &format!("{path}[{at}]"), causes);
+                schema.check(item, self.same_element(item, old), &format!("{path}[{at}]"), causes);
             }
         }
-        self.check_unique(items, path, causes);
     }
 
-    fn check_unique(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    /// The old state of an element of a list.
+    fn same_element<'v>(&self, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
+        if self.list_type.as_deref() != Some("map") {
+            return None;
+        }
+        let same = |old: &&Value| self.list_keys.iter().all(|key| old.get(key) == item.get(key));
+        old?.as_array()?.iter().find(same)
+    }
+
+    /// Sets and maps hold nothing twice.
+    fn check_unique(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+        match value {
+            Value::Object(map) => {
+                for (name, inner) in map {
+                    if let Some(schema) = self.child(name) {
+                        schema.check_unique(inner, &join(path, name), causes);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                self.check_unique_items(items, path, causes);
+                if let Some(schema) = &self.items {
+                    for (at, item) in items.iter().enumerate() {
+                        schema.check_unique(item, &format!("{path}[{at}]"), causes);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_unique_items(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
         let key_of = |item: &Value| -> Value {
             if self.list_type.as_deref() == Some("set") {
                 return item.clone();
@@ -438,14 +490,14 @@ impl Structural {
         }
     }
 
-    fn check_junctors(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    fn check_junctors(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
         let passes = |schema: &Structural| {
             let mut inner = Vec::new();
-            schema.validate(value, path, &mut inner);
+            schema.check(value, old, path, &mut inner);
             inner.is_empty()
         };
         for schema in &self.all_of {
-            schema.validate(value, path, causes);
+            schema.check(value, old, path, causes);
         }
         let mut fail = |what: &str| {
             let text = format!("{} in body must validate {what}", quoted(path));
