@@ -69,7 +69,16 @@ impl CustomVersion {
             Some(old) if status_only => {
                 let schema = self.schema.properties.get("status");
                 if let (Some(schema), Some(status)) = (schema, object.get("status")) {
-                    schema.validate_update(status, &old["status"], "status", causes);
+                    // Texts name the path in the status, as upstream's validator of that part does.
+                    let mut found = Vec::new();
+                    schema.validate_update(status, &old["status"], "", &mut found);
+                    causes.extend(found.into_iter().map(|cause| Cause {
+                        field: match cause.field.as_str() {
+                            "<nil>" => "status".to_owned(),
+                            field => format!("status.{field}"),
+                        },
+                        ..cause
+                    }));
                 }
             }
             Some(old) => self.schema.validate_update(object, old, "", causes),

@@ -4,6 +4,7 @@ mod it {
     mod admission;
     mod basics;
     mod collection;
+    mod crds;
     mod definitions;
     mod disk;
     mod facts;

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::status::{Cause, show};
 
+/// Checks that upstream makes of every value: its type, its combinations, its enumeration, and itself.
+const CHECKS_PER_VALUE: u32 = 4;
+
 /// `type` of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
@@ -256,24 +259,29 @@ impl Structural {
         }
     }
 
-    fn check(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+    /// Gives the number of checks made, by which alternatives are compared.
+    fn check(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
         if value.is_null() && self.nullable || old.is_some_and(|old| !old.is_null() && old == value) {
-            return;
+            return 1;
         }
         if !self.check_type(value, path, causes) {
-            return;
+            return 1;
         }
         self.check_values(value, path, causes);
-        match value {
+        let n_below = match value {
             Value::Object(map) => self.check_object(map, old, path, causes),
             Value::Array(items) => self.check_array(items, old, path, causes),
-            Value::String(text) => self.check_string(text, path, causes),
-            Value::Number(number) => {
-                self.check_number(number.as_f64().unwrap_or_default(), value, path, causes)
+            Value::String(text) => {
+                self.check_string(text, path, causes);
+                1
             }
-            _ => {}
-        }
-        self.check_junctors(value, old, path, causes);
+            Value::Number(number) => {
+                self.check_number(number.as_f64().unwrap_or_default(), value, path, causes);
+                1
+            }
+            _ => 1,
+        };
+        CHECKS_PER_VALUE + n_below + self.check_junctors(value, old, path, causes)
     }
 
     fn check_type(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) -> bool {
@@ -327,7 +335,7 @@ impl Structural {
         old: Option<&Value>,
         path: &str,
         causes: &mut Vec<Cause>,
-    ) {
+    ) -> u32 {
         let n = map.len() as u64;
         if let (Some(min), _) = self.n_properties
             && n < min
@@ -348,11 +356,14 @@ impl Structural {
         if self.embedded {
             self.check_embedded(map, path, causes);
         }
+        let mut n_matches = 1;
         for (name, inner) in map {
             if let Some(schema) = self.child(name) {
-                schema.check(inner, old.and_then(|old| old.get(name)), &join(path, name), causes);
+                n_matches +=
+                    schema.check(inner, old.and_then(|old| old.get(name)), &join(path, name), causes);
             }
         }
+        n_matches
     }
 
     fn check_embedded(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
@@ -367,7 +378,7 @@ impl Structural {
         }
     }
 
-    fn check_array(&self, items: &[Value], old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+    fn check_array(&self, items: &[Value], old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
         let n = items.len() as u64;
         if let (Some(min), _) = self.n_items
             && n < min
@@ -380,11 +391,14 @@ impl Structural {
         {
             causes.push(Cause::too_many(field_of(path), n as usize, max as usize));
         }
+        let mut n_matches = 1;
         if let Some(schema) = &self.items {
             for (at, item) in items.iter().enumerate() {
-                schema.check(item, self.same_element(item, old), &format!("{path}[{at}]"), causes);
+                n_matches +=
+                    schema.check(item, self.same_element(item, old), &format!("{path}[{at}]"), causes);
             }
         }
+        n_matches
     }
 
     /// The old state of an element of a list.
@@ -490,43 +504,81 @@ impl Structural {
         }
     }
 
-    fn check_junctors(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
-        let passes = |schema: &Structural| {
-            let mut inner = Vec::new();
-            schema.check(value, old, path, &mut inner);
-            inner.is_empty()
+    /// Allowed combinations. Of the alternatives none of which fits, the mistakes of that one are named that looks closest.
+    fn check_junctors(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
+        let try_one = |schema: &Structural| {
+            let mut found = Vec::new();
+            let n_matches = schema.check(value, old, path, &mut found);
+            (found, n_matches)
         };
-        for schema in &self.all_of {
-            schema.check(value, old, path, causes);
-        }
-        let mut fail = |what: &str| {
-            let text = format!("{} in body must validate {what}", quoted(path));
+        let mut n_matches = 0;
+        let fail = |what: &str, causes: &mut Vec<Cause>| {
+            let text = format!("{} in body must {what}", quoted(path));
             causes.push(Cause::invalid(field_of(path), value, &text));
         };
-        if !self.any_of.is_empty() && !self.any_of.iter().any(passes) {
-            fail("at least one schema (anyOf)");
+        if !self.any_of.is_empty() {
+            let best = closest(self.any_of.iter().map(try_one));
+            if best.n_valid == 0 {
+                fail("validate at least one schema (anyOf)", causes);
+                causes.extend(best.causes);
+            }
+            n_matches += best.n_matches;
         }
         if !self.one_of.is_empty() {
-            let found = self.one_of.iter().filter(|schema| passes(schema)).count();
-            if found != 1 {
-                let found = if found == 0 {
-                    "none valid".into()
-                } else {
-                    format!("found {found} valid alternatives")
-                };
-                fail(&format!(
-                    "one and only one schema (oneOf). Found {}",
-                    found.trim_start_matches("found ")
-                ));
+            let best = closest(self.one_of.iter().map(try_one));
+            match best.n_valid {
+                0 => {
+                    fail("validate one and only one schema (oneOf). Found none valid", causes);
+                    causes.extend(best.causes);
+                }
+                1 => {}
+                n => {
+                    let what =
+                        format!("validate one and only one schema (oneOf). Found {n} valid alternatives");
+                    fail(&what, causes);
+                }
             }
+            n_matches += best.n_matches;
+        }
+        let mut n_valid = 0;
+        for schema in &self.all_of {
+            let (found, n) = try_one(schema);
+            n_valid += usize::from(found.is_empty());
+            causes.extend(found);
+            n_matches += n;
+        }
+        if n_valid < self.all_of.len() {
+            let none = if n_valid == 0 { ". None validated" } else { "" };
+            fail(&format!("validate all the schemas (allOf){none}"), causes);
         }
         if let Some(schema) = &self.not
-            && passes(schema)
+            && try_one(schema).0.is_empty()
         {
-            let text = format!("{} in body must not validate the schema (not)", quoted(path));
-            causes.push(Cause::invalid(field_of(path), value, &text));
+            fail("not validate the schema (not)", causes);
+        }
+        n_matches
+    }
+}
+
+/// What trying alternatives gave.
+#[derive(Default)]
+struct Closest {
+    n_valid: usize,
+    /// The mistakes of the alternative with most checks, if none is valid.
+    causes: Vec<Cause>,
+    n_matches: u32,
+}
+
+fn closest(tried: impl Iterator<Item = (Vec<Cause>, u32)>) -> Closest {
+    let mut best = Closest::default();
+    for (causes, n_matches) in tried {
+        if causes.is_empty() {
+            best = Closest { n_valid: best.n_valid + 1, causes, n_matches };
+        } else if best.n_valid == 0 && (best.causes.is_empty() || n_matches > best.n_matches) {
+            best = Closest { n_valid: 0, causes, n_matches };
         }
     }
+    best
 }
 
 fn embedded_metadata(meta: &mut Value, path: &str, unknown: &mut Vec<String>) {
