@@ -98,6 +98,7 @@ pub(crate) struct Server {
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
     pub rbac: crate::rbac::Rbac,
+    pub policies: crate::admission::policy::Policies,
     pub issuer: crate::token::Issuer,
     /// The CA of the HTTPS listener, PEM.
     pub ca: tokio::sync::watch::Sender<Option<Arc<str>>>,
@@ -162,6 +163,7 @@ impl Server {
             api_versions: Mutex::default(),
             open_api: Default::default(),
             rbac: Default::default(),
+            policies: Default::default(),
             issuer,
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),

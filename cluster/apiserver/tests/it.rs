@@ -11,6 +11,7 @@ mod it {
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod policies;
     mod rbac;
     mod store;
     mod transcripts;
