@@ -15,6 +15,7 @@ pub(crate) mod quota;
 mod service_account;
 mod storage;
 mod stored_only;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 
@@ -163,8 +164,9 @@ pub(crate) fn warnings(request: &Request<'_>, object: &Value) -> Vec<String> {
 pub(crate) async fn mutate_by_hooks(
     attributes: &Attributes<'_>,
 ) -> Result<(Option<Value>, Vec<String>), ApiError> {
-    let _ = attributes;
-    Ok((None, Vec::new()))
+    let mut warnings = Vec::new();
+    let changed = webhook::mutate(attributes, &mut warnings).await?;
+    Ok((changed, warnings))
 }
 
 /// Asks the policies and webhooks that may refuse. The result are warnings.
@@ -172,7 +174,9 @@ pub(crate) async fn mutate_by_hooks(
 /// # Errors
 /// When one of them refuses the request.
 pub(crate) async fn validate_by_hooks(attributes: &Attributes<'_>) -> Result<Vec<String>, ApiError> {
-    policy::validate(attributes)
+    let mut warnings = policy::validate(attributes)?;
+    webhook::validate(attributes, &mut warnings).await?;
+    Ok(warnings)
 }
 
 /// Asks about a deletion.
@@ -255,6 +259,9 @@ pub(crate) fn validate_configuration(
     match kind.plural.as_str() {
         "validatingadmissionpolicies" => policy::check::policy(old, object, causes),
         "validatingadmissionpolicybindings" => policy::check::binding(object, true, causes),
+        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => {
+            webhook::check::configuration(old, object, causes);
+        }
         "mutatingadmissionpolicybindings" => policy::check::binding(object, false, causes),
         _ => {}
     }

@@ -99,6 +99,7 @@ pub(crate) struct Server {
     pub open_api: crate::openapi::Cache,
     pub rbac: crate::rbac::Rbac,
     pub policies: crate::admission::policy::Policies,
+    pub webhooks: crate::admission::webhook::Webhooks,
     pub issuer: crate::token::Issuer,
     /// The CA of the HTTPS listener, PEM.
     pub ca: tokio::sync::watch::Sender<Option<Arc<str>>>,
@@ -164,6 +165,7 @@ impl Server {
             open_api: Default::default(),
             rbac: Default::default(),
             policies: Default::default(),
+            webhooks: Default::default(),
             issuer,
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),

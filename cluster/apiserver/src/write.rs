@@ -426,6 +426,10 @@ impl Request<'_> {
         let mut object = codec::decode_value(&self.kind, changed)?.value;
         self.prune(&mut object)?;
         self.defaulted(&mut object);
+        if operation == Operation::Create {
+            // What was added gets what the server's own plugins give, such as the token of an injected container.
+            admission::mutate(self, &mut object).await?;
+        }
         Ok(object)
     }
 

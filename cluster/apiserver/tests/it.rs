@@ -16,4 +16,5 @@ mod it {
     mod store;
     mod transcripts;
     mod watching;
+    mod webhooks;
 }

@@ -369,6 +369,10 @@ impl Conditions {
         )
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether all hold. One that is false decides, whatever became of the others.
     ///
     /// # Errors
