@@ -51,7 +51,7 @@ impl Normal {
                     // Of the whole store: what else happens on the two servers is in it.
                     metadata.remove("resourceVersion");
                 }
-                if members.get("kind").is_some_and(|kind| kind == "Status") {
+                if members.get("reason").is_some_and(|reason| reason == "Invalid") {
                     order_causes(members);
                 }
                 for (key, value) in members.iter_mut() {
@@ -95,20 +95,22 @@ impl Normal {
     }
 }
 
-/// The causes, and the list in brackets of the message, in the order of their texts.
+/// The causes in the order of their texts and each once (the real server checks some things twice in an update), without the dump of Go
+/// structures that follows some of them. The message of such a Status says the same again, in the real server's order.
 fn order_causes(status: &mut serde_json::Map<String, Value>) {
-    if let Some(causes) = status.get_mut("details").and_then(|details| details["causes"].as_array_mut()) {
-        causes.sort_by_key(Value::to_string);
-        if causes.iter().any(|cause| cause["message"].as_str().is_some_and(|text| WORDED.is_match(text))) {
-            causes.truncate(1);
+    let Some(causes) = status.get_mut("details").and_then(|details| details["causes"].as_array_mut()) else {
+        return;
+    };
+    for cause in causes.iter_mut() {
+        let text = cause["message"].as_str().unwrap_or_default();
+        if let Some((head, _)) = text.split_once('\n') {
+            cause["message"] = head.into();
         }
     }
-    let Some(Value::String(message)) = status.get_mut("message") else { return };
-    if let Some((head, rest)) = message.split_once(": [")
-        && let Some(inner) = rest.strip_suffix(']')
-    {
-        let mut parts: Vec<&str> = inner.split(", ").collect();
-        parts.sort_unstable();
-        *message = format!("{head}: [{}]", parts.join(", "));
+    causes.sort_by_key(Value::to_string);
+    causes.dedup();
+    if causes.iter().any(|cause| cause["message"].as_str().is_some_and(|text| WORDED.is_match(text))) {
+        causes.truncate(1);
     }
+    status.remove("message");
 }
