@@ -54,6 +54,8 @@ mod status;
 pub mod store;
 mod strategy;
 mod subresource;
+#[cfg(test)]
+mod suite;
 mod table;
 mod tasks;
 mod token;

@@ -112,7 +112,7 @@ impl<'a> Check<'a> {
             let (name, source) = (text(&variable["name"]), text(&variable["expression"]));
             if name.trim().is_empty() {
                 self.causes.push(Cause::required(format!("{path}.name"), "name is not specified"));
-            } else if !is_identifier(&name) {
+            } else if names::text::identifier(&name).is_some() {
                 let detail = "name is not a valid CEL identifier";
                 self.causes.push(Cause::invalid(format!("{path}.name"), &name.clone().into(), detail));
             }
@@ -128,11 +128,6 @@ impl<'a> Check<'a> {
         }
         variables
     }
-}
-
-fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Checks a ValidatingAdmissionPolicy.
