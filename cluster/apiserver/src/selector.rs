@@ -410,7 +410,7 @@ impl FieldSelector {
     }
 
     /// Reads the terms, whatever their fields; they are sorted.
-    fn read(text: &str) -> Result<FieldSelector, String> {
+    pub(crate) fn read(text: &str) -> Result<FieldSelector, String> {
         let mut parts = split_terms(text);
         parts.sort();
         let mut terms = Vec::new();
@@ -434,6 +434,11 @@ impl FieldSelector {
 
     pub(crate) fn matches(&self, field: impl Fn(&str) -> String) -> bool {
         self.0.iter().all(|(name, value, equal)| (field(name) == *value) == *equal)
+    }
+
+    /// The one value that the selector demands of a field.
+    pub(crate) fn exact(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _, equal)| known == field && *equal).map(|(_, value, _)| value.as_str())
     }
 
     /// Whether only `metadata.name` and `metadata.namespace` are asked for.

@@ -100,6 +100,7 @@ pub(crate) struct Server {
     pub rbac: crate::rbac::Rbac,
     pub policies: crate::admission::policy::Policies,
     pub webhooks: crate::admission::webhook::Webhooks,
+    pub meter: crate::meter::Meter,
     pub issuer: crate::token::Issuer,
     /// The CA of the HTTPS listener, PEM.
     pub ca: tokio::sync::watch::Sender<Option<Arc<str>>>,
@@ -166,6 +167,7 @@ impl Server {
             rbac: Default::default(),
             policies: Default::default(),
             webhooks: Default::default(),
+            meter: Default::default(),
             issuer,
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),
