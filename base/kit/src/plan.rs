@@ -24,6 +24,10 @@ pub struct Plan {
     pub conditions: Vec<Condition>,
     /// Look again after this time, also if nothing changes.
     pub next: Option<Duration>,
+    /// Type of a condition that tells, in the words of workloads' statuses (`FailedCreate`, `FailedDelete` and the API
+    /// server's message), that an action was refused. Written when that happens; `plan` leaves it out of the status, so
+    /// that it goes with the refusal.
+    pub failure_condition: Option<&'static str>,
 }
 
 /// One thing to do in the Kubernetes API.

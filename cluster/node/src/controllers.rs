@@ -11,15 +11,20 @@
 //! Deliberately absent: DaemonSets, disruption budgets, autoscaling, the Endpoints mirror; garbage collection of what has
 //! lost its owner, which the API server does.
 
+pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoint_slice;
+mod history;
 pub mod job;
 pub mod names;
 pub mod orphan_pod;
 pub mod pods;
 pub mod replica_set;
+pub mod replication_controller;
 pub mod scheduler;
 pub mod selector;
+pub mod stateful_set;
 pub mod volume;
 
 use dodai_kit::Engine;
@@ -32,10 +37,14 @@ pub fn engine() -> Engine {
     Engine::new("workloads")
         .with::<deployment::DeploymentController>()
         .with::<replica_set::ReplicaSetController>()
+        .with::<replication_controller::ReplicationControllerController>()
+        .with::<stateful_set::StatefulSetController>()
+        .with::<daemon_set::DaemonSetController>()
         .with::<job::JobController>()
         .with::<orphan_pod::OrphanPodController>()
         .with::<endpoint_slice::EndpointSliceController>()
         .with::<scheduler::SchedulerController>()
+        .with::<disruption::DisruptionController>()
         .with::<volume::ClaimController>()
         .with::<volume::VolumeController>()
         .with::<volume::StorageClassController>()
