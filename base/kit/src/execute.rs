@@ -151,6 +151,7 @@ async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+        grace_period_seconds: target.at_once.then_some(0),
         ..DeleteParams::background()
     };
     match api(client, &target.resource, target.namespace.as_deref()).delete(&target.name, &params).await {
