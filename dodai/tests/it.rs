@@ -15,6 +15,8 @@ mod mini;
 mod releases;
 #[path = "it/shop.rs"]
 mod shop;
+#[path = "it/streams.rs"]
+mod streams;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

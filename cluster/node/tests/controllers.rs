@@ -6,5 +6,6 @@ mod controllers {
     mod live;
     mod roll_outs;
     mod services;
+    mod transcripts;
     mod world;
 }

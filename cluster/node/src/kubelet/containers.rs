@@ -100,6 +100,9 @@ pub(crate) async fn assemble(
             spec.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_string()),
         ),
         message_from_log: true,
+        stdin: spec.stdin == Some(true),
+        stdin_once: spec.stdin_once == Some(true),
+        tty: spec.tty == Some(true),
     })
 }
 
@@ -109,11 +112,6 @@ fn refuse(message: &str) -> Error {
 
 /// What would be ignored silently otherwise.
 fn refuse_unsupported(spec: &Spec) -> Result<()> {
-    if spec.stdin == Some(true) || spec.tty == Some(true) {
-        return Err(refuse(
-            "`stdin` and `tty` of a container are not supported by the process runtime; use exec",
-        ));
-    }
     if spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()) {
         return Err(refuse("`lifecycle.postStart` is not supported by the process runtime"));
     }
