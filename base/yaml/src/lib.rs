@@ -25,8 +25,8 @@ mod tree;
 mod write;
 
 pub use error::{Error, ErrorKind};
-pub use path::Location;
 pub use limits::{Limits, ReadOptions};
+pub use path::Location;
 pub use read::{parse, parse_with};
 pub use snippet::render_snippet;
 pub use source::Position;

@@ -142,11 +142,12 @@ pub fn render_with(tree: &dyn Tree, folder: &str, options: &Options, cache: &Cac
 
 fn build(world: &World, folder: &str) -> Result<(Vec<Object>, Vec<Explanation>), Error> {
     let root = world.files.folder("", folder).map_err(|error| match error {
-        FileError::IsFile(path) => Error::new(format!("`{path}` is a file; a folder with a kustomization is built")),
+        FileError::IsFile(path) => {
+            Error::new(format!("`{path}` is a file; a folder with a kustomization is built"))
+        }
         error => world::from_file_error(error),
     })?;
-    let mut target = Target::load(world, root, Vec::new())
-        .map_err(|error| error.in_kustomization(folder))?;
+    let mut target = Target::load(world, root, Vec::new()).map_err(|error| error.in_kustomization(folder))?;
     target.begin_origin();
     let objects = build_target(world, &target).map_err(|error| target.locate(error))?;
     let mut printed = Vec::with_capacity(objects.len());

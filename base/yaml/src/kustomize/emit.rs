@@ -237,7 +237,8 @@ impl Emitter<'_> {
         let mut spaces = false;
         let mut characters = text.char_indices().peekable();
         while let Some((at, character)) = characters.next() {
-            if !is_printable(character) || is_break(character) || matches!(character, '"' | '\\' | '\u{feff}') {
+            if !is_printable(character) || is_break(character) || matches!(character, '"' | '\\' | '\u{feff}')
+            {
                 self.escape(character);
                 spaces = false;
             } else if character == ' ' {
@@ -402,7 +403,10 @@ fn is_base_60(text: &str) -> bool {
             _ => false,
         }
     });
-    first_fits && groups_fit && n_groups > 0 && fraction.is_none_or(|fraction| fraction.bytes().all(is_digit_or_line))
+    first_fits
+        && groups_fit
+        && n_groups > 0
+        && fraction.is_none_or(|fraction| fraction.bytes().all(is_digit_or_line))
 }
 
 /// Only letters, digits and marks that mean nothing inside of a word.
@@ -439,7 +443,8 @@ fn analyze(text: &str) -> Analysis {
         let followed_by_whitespace = next.is_none_or(|next| matches!(next, ' ' | '\t'));
         indicators |= match character {
             '#' if i > 0 => preceded_by_whitespace,
-            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' => i == 0,
+            '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+            | '`' => i == 0,
             '?' | '-' => i == 0 && followed_by_whitespace,
             ':' => followed_by_whitespace,
             _ => false,
@@ -464,7 +469,13 @@ fn analyze(text: &str) -> Analysis {
     let odd = space_break || special;
     Analysis {
         multiline: line_breaks,
-        plain: !(leading || trailing_space || trailing_break || break_space || odd || line_breaks || indicators),
+        plain: !(leading
+            || trailing_space
+            || trailing_break
+            || break_space
+            || odd
+            || line_breaks
+            || indicators),
         single_quoted: !(break_space || odd),
         block: !(trailing_space || odd),
     }

@@ -55,7 +55,8 @@ fn digits(text: &[char], at: usize, start: i64) -> (i64, usize) {
     let mut value = start;
     let mut end = at;
     while let Some(character) = text.get(end).filter(|character| character.is_numeric()) {
-        value = value.wrapping_mul(10).wrapping_add(i64::from(u32::from(*character)) - i64::from(u32::from('0')));
+        value =
+            value.wrapping_mul(10).wrapping_add(i64::from(u32::from(*character)) - i64::from(u32::from('0')));
         end += 1;
     }
     (value, end)

@@ -21,7 +21,10 @@ fn a_yaml_bomb_is_refused_without_being_expanded() {
 
     let text = "x".repeat(100_000);
     let long = format!("a: &a {text}\nb: [{}]\n", ["*a"; 90].join(", "));
-    assert_eq!(parse(&long).unwrap_err().kind(), &ErrorKind::ExpansionTooLarge { max: limits::EXPANSION_BYTES_MAX });
+    assert_eq!(
+        parse(&long).unwrap_err().kind(),
+        &ErrorKind::ExpansionTooLarge { max: limits::EXPANSION_BYTES_MAX }
+    );
 }
 
 #[test]
@@ -40,7 +43,10 @@ fn depth_is_bounded_for_every_style_and_through_aliases() {
     let flow = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     assert!(parse(&flow(n)).unwrap()[0].to_json().is_ok());
     assert_eq!(parse(&flow(n + 1)).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
-    assert_eq!(parse(&"- ".repeat(n + 1)).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
+    assert_eq!(
+        parse(&"- ".repeat(n + 1)).unwrap_err().kind(),
+        &ErrorKind::TooDeep { max: limits::DEPTH_MAX }
+    );
     let block: String = (0..=n).map(|i| format!("{}k:\n", " ".repeat(i))).collect();
     assert_eq!(parse(&block).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
     let half = n / 2;
@@ -55,7 +61,10 @@ fn size_is_bounded() {
     let nodes = "- a\n".repeat(limits::NODES_MAX);
     assert_eq!(parse(&nodes).unwrap_err().kind(), &ErrorKind::TooManyNodes { max: limits::NODES_MAX });
     let documents = "--- a\n".repeat(limits::DOCUMENTS_MAX + 1);
-    assert_eq!(parse(&documents).unwrap_err().kind(), &ErrorKind::TooManyDocuments { max: limits::DOCUMENTS_MAX });
+    assert_eq!(
+        parse(&documents).unwrap_err().kind(),
+        &ErrorKind::TooManyDocuments { max: limits::DOCUMENTS_MAX }
+    );
 }
 
 #[test]

@@ -11,12 +11,14 @@ use super::decode::DecodeError;
 use super::error::{Error, ErrorPlace};
 use super::files::{FileError, Place};
 use super::generators::{Generator, generate};
-use super::kustomization::{self, FILE_NAMES, GeneratorArgs, Kustomization, KustomizationKind, Var, merge_options};
+use super::kustomization::{
+    self, FILE_NAMES, GeneratorArgs, Kustomization, KustomizationKind, Var, merge_options,
+};
 use super::origin::{self, Origin};
 use super::resource::Resource;
 use super::schema::{BUILTIN_VERSION, from_openapi};
-use super::transform::fields::{append_all, at_object, with_any_id};
 use super::transform::Step;
+use super::transform::fields::{append_all, at_object, with_any_id};
 use super::world::{World, from_file_error, is_url};
 use super::{explain, names, plugins, steps};
 
@@ -79,14 +81,20 @@ const READ_OPTIONS: ReadOptions =
 
 impl<'w> Target<'w> {
     /// Reads the kustomization in a folder.
-    pub(crate) fn load(world: &'w World<'w>, root: String, mut visited: Vec<String>) -> Result<Target<'w>, Error> {
+    pub(crate) fn load(
+        world: &'w World<'w>,
+        root: String,
+        mut visited: Vec<String>,
+    ) -> Result<Target<'w>, Error> {
         visited.push(root.clone());
         if visited.len() > DEPTH_MAX {
             return Err(Error::new(format!("more than {DEPTH_MAX} kustomizations inside each other")));
         }
         let (file, text) = find_file(world, &root)?;
-        let place = |position, len| ErrorPlace { file: file.clone(), position, len, text: Some(Arc::clone(&text)) };
-        let utf8 = std::str::from_utf8(&text).map_err(|_| Error::new("the file is not UTF-8").at(|| place(None, 1)))?;
+        let place =
+            |position, len| ErrorPlace { file: file.clone(), position, len, text: Some(Arc::clone(&text)) };
+        let utf8 = std::str::from_utf8(&text)
+            .map_err(|_| Error::new("the file is not UTF-8").at(|| place(None, 1)))?;
         let wrong_yaml = |error: dodai_yaml::Error| {
             let position = error.position();
             Error::new(error.message()).at(|| place(position, 1))
@@ -114,10 +122,6 @@ impl<'w> Target<'w> {
         &self.file
     }
 
-    pub(crate) fn root(&self) -> &str {
-        &self.root
-    }
-
     pub(crate) fn begin_origin(&mut self) {
         if !self.kustomization.build_metadata.is_empty() {
             self.origin = Some(String::new());
@@ -136,17 +140,22 @@ impl<'w> Target<'w> {
         let openapi = &self.kustomization.openapi;
         let custom = match openapi.get("path") {
             None => None,
-            Some(path) => Some(self.world.read(&self.root, path).map_err(|error| error.in_field("openapi.path"))?.1),
+            Some(path) => {
+                Some(self.world.read(&self.root, path).map_err(|error| error.in_field("openapi.path"))?.1)
+            }
         };
         if self.world.schemas.is_set() && !outermost {
             return Ok(());
         }
         match (custom, openapi.get("version").filter(|version| !version.is_empty())) {
             (Some(_), _) if openapi.contains_key("version") => {
-                Err(Error::new("`openapi` has either `version` or `path`, not both").in_field("openapi.version"))
+                Err(Error::new("`openapi` has either `version` or `path`, not both")
+                    .in_field("openapi.version"))
             }
             (Some(content), _) => {
-                let wrong = |message: String| Error::new(format!("cannot read the schema: {message}")).in_field("openapi.path");
+                let wrong = |message: String| {
+                    Error::new(format!("cannot read the schema: {message}")).in_field("openapi.path")
+                };
                 let value = super::yaml_value(&content).map_err(|error| wrong(error.message()))?;
                 if !value.is_object() {
                     return Err(wrong("it is no OpenAPI document".to_owned()));
@@ -224,7 +233,8 @@ impl<'w> Target<'w> {
         match self.world.files.resolve(&self.root, path) {
             Ok(place) => Ok(place),
             Err(FileError::Absent(_) | FileError::Outside(_)) if is_url(path) || looks_remote(path) => {
-                let error = Error::new(format!("`{path}` is in another repository; remote bases are not fetched"));
+                let error =
+                    Error::new(format!("`{path}` is in another repository; remote bases are not fetched"));
                 Err(error.hint("put a copy into this repository, or a git submodule"))
             }
             Err(error) => Err(from_file_error(error)),
@@ -237,11 +247,14 @@ impl<'w> Target<'w> {
             return Err(Error::new(format!("`{path}`: the path of a folder must be relative")));
         }
         let is_around = |visited: &String| {
-            *visited == folder || folder.is_empty() || visited.strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
+            *visited == folder
+                || folder.is_empty()
+                || visited.strip_prefix(&folder).is_some_and(|rest| rest.starts_with('/'))
         };
         if let Some(visited) = self.visited.iter().rev().find(|visited| is_around(visited)) {
             let shown = |folder: &str| if folder.is_empty() { ".".to_owned() } else { folder.to_owned() };
-            let message = format!("cycle: `{}` contains `{}`, which is being built", shown(&folder), shown(visited));
+            let message =
+                format!("cycle: `{}` contains `{}`, which is being built", shown(&folder), shown(visited));
             return Err(Error::new(message));
         }
         let mut inner = Target::load(self.world, folder.clone(), self.visited.clone())
@@ -279,11 +292,24 @@ impl<'w> Target<'w> {
         let mut added = Config::default();
         for (i, path) in paths.iter().enumerate() {
             let field = format!("configurations[{i}]");
-            let (file, content) = self.world.read(&self.root, path).map_err(|error| error.in_field(&*field))?;
-            let wrong = |message: String| Error::new(message).at(|| ErrorPlace { file: file.clone(), position: None, len: 1, text: None });
+            let (file, content) =
+                self.world.read(&self.root, path).map_err(|error| error.in_field(&*field))?;
+            let wrong = |message: String| {
+                Error::new(message).at(|| ErrorPlace {
+                    file: file.clone(),
+                    position: None,
+                    len: 1,
+                    text: None,
+                })
+            };
             let value = super::strict_yaml_value(&content).map_err(|error| {
                 let position = error.position();
-                Error::new(error.message()).at(|| ErrorPlace { file: file.clone(), position, len: 1, text: Some(Arc::clone(&content)) })
+                Error::new(error.message()).at(|| ErrorPlace {
+                    file: file.clone(),
+                    position,
+                    len: 1,
+                    text: Some(Arc::clone(&content)),
+                })
             })?;
             let read = Config::read(&value).map_err(|error| {
                 let found = wrong(format!("{} ({})", error.message, error.path));
@@ -313,7 +339,10 @@ impl<'w> Target<'w> {
         let path = self.origin.as_ref()?;
         let name = self.file.rsplit('/').next().unwrap_or_default();
         let by = ["builtin".to_owned(), kind.to_owned(), String::new(), String::new()];
-        Some(Origin { configured_in: origin::join(path, name), configured_by: Some(by), ..Origin::default() }.text())
+        Some(
+            Origin { configured_in: origin::join(path, name), configured_by: Some(by), ..Origin::default() }
+                .text(),
+        )
     }
 
     fn generate(&self, all: &mut Accumulator) -> Result<(), Error> {
@@ -367,7 +396,8 @@ impl<'w> Target<'w> {
     fn absorb_one(&self, all: &mut Accumulator, mut resource: Resource) -> Result<(), Error> {
         let world = self.world;
         let id = resource.id(world);
-        let behavior = resource.annotation(names::BEHAVIOR).map(|behavior| behavior.to_string()).unwrap_or_default();
+        let behavior =
+            resource.annotation(names::BEHAVIOR).map(|behavior| behavior.to_string()).unwrap_or_default();
         let failed = |error: super::path::PathError| Error::new(error.to_string());
         match with_any_id(world, &all.objects, |other| id.is(other))[..] {
             [] if matches!(behavior.as_str(), "merge" | "replace") => {
@@ -509,7 +539,9 @@ fn set_origin(resource: &mut Resource, text: &str) -> Result<(), Error> {
     let tree = &mut resource.tree;
     let root = tree.root();
     let failed = |error: super::path::PathError| Error::new(error.to_string());
-    let Some(annotations) = tree.lookup_create(root, &["metadata", "annotations"], Kind::Map).map_err(failed)? else {
+    let Some(annotations) =
+        tree.lookup_create(root, &["metadata", "annotations"], Kind::Map).map_err(failed)?
+    else {
         return Ok(());
     };
     if tree.is_null(annotations) {

@@ -125,7 +125,9 @@ impl Config {
     /// What holds without any configuration.
     pub(crate) fn defaults() -> Arc<Config> {
         static DEFAULTS: OnceLock<Arc<Config>> = OnceLock::new();
-        Arc::clone(DEFAULTS.get_or_init(|| Arc::new(read_defaults(include_str!("../../data/field-specs.txt")))))
+        Arc::clone(
+            DEFAULTS.get_or_init(|| Arc::new(read_defaults(include_str!("../../data/field-specs.txt")))),
+        )
     }
 
     /// A file of `configurations`.
@@ -142,8 +144,10 @@ impl Config {
             common_annotations: f.list("commonAnnotations", FieldSpec::read)?,
             name_reference: f.list("nameReference", |value, path, rules| {
                 let mut f = Fields::new(value, path, rules)?;
-                let reference =
-                    BackReference { target: read_gvk(&mut f)?, referrers: f.list("fieldSpecs", FieldSpec::read)? };
+                let reference = BackReference {
+                    target: read_gvk(&mut f)?,
+                    referrers: f.list("fieldSpecs", FieldSpec::read)?,
+                };
                 f.finish()?;
                 Ok(reference)
             })?,
@@ -191,7 +195,11 @@ fn read_defaults(text: &str) -> Config {
                 let spec = FieldSpec::new(gvk, path, words.get(4) == Some(&"create"));
                 match config.section(section) {
                     Some(list) => list.push(spec),
-                    None => config.name_reference.last_mut().into_iter().for_each(|last| last.referrers.push(spec.clone())),
+                    None => config
+                        .name_reference
+                        .last_mut()
+                        .into_iter()
+                        .for_each(|last| last.referrers.push(spec.clone())),
                 }
             }
             _ => unreachable!("a line of the table has four words"),
@@ -208,7 +216,10 @@ pub(crate) fn from_crds(definitions: &Value) -> Result<Config, Conflict> {
     let by_name: HashMap<&str, &Value> = definitions.iter().map(|(name, api)| (name.as_str(), api)).collect();
     for (name, api) in definitions {
         let properties = properties_of(api);
-        if !["kind", "apiVersion", "metadata"].iter().all(|field| properties.is_some_and(|p| p.contains_key(*field))) {
+        if !["kind", "apiVersion", "metadata"]
+            .iter()
+            .all(|field| properties.is_some_and(|p| p.contains_key(*field)))
+        {
             continue;
         }
         let kind = name.rsplit('.').next().unwrap_or_default();
@@ -235,7 +246,9 @@ fn walk_definition(
 ) -> Result<(), Conflict> {
     // Definitions may refer to themselves; there that never ends.
     const DEPTH_MAX: usize = 32;
-    let Some(properties) = definitions.get(name).and_then(|api| properties_of(api)).filter(|_| depth < DEPTH_MAX) else {
+    let Some(properties) =
+        definitions.get(name).and_then(|api| properties_of(api)).filter(|_| depth < DEPTH_MAX)
+    else {
         return Ok(());
     };
     for (field, property) in properties {

@@ -59,7 +59,11 @@ pub(crate) fn wrong_type(path: &str, expected: &str, found: &Value) -> DecodeErr
         ("text", Value::Bool(_) | Value::Number(_)) => Some("put the value in quotes".to_owned()),
         _ => None,
     };
-    DecodeError { path: path.to_owned(), message: format!("expected {expected}, found {}", describe(found)), hint }
+    DecodeError {
+        path: path.to_owned(),
+        message: format!("expected {expected}, found {}", describe(found)),
+        hint,
+    }
 }
 
 impl<'v> Fields<'v> {
@@ -76,17 +80,13 @@ impl<'v> Fields<'v> {
         self.rules
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// The value of a field, unless it is null.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<&'v Value> {
         self.known.push(name);
         let map = self.map?;
-        let value = map.get(name).or_else(|| {
-            map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        })?;
+        let value = map
+            .get(name)
+            .or_else(|| map.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))?;
         (!value.is_null()).then_some(value)
     }
 
@@ -173,8 +173,13 @@ impl<'v> Fields<'v> {
         let Some(map) = self.map.filter(|_| self.rules.strict) else { return Ok(()) };
         let unknown = map.keys().find(|key| !self.known.iter().any(|known| known.eq_ignore_ascii_case(key)));
         let Some(unknown) = unknown else { return Ok(()) };
-        let hint = dodai_yaml::suggest(unknown, self.known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        Err(DecodeError { path: join(&self.path, unknown), message: format!("unknown field `{unknown}`"), hint })
+        let hint = dodai_yaml::suggest(unknown, self.known.iter().copied())
+            .map(|near| format!("did you mean `{near}`?"));
+        Err(DecodeError {
+            path: join(&self.path, unknown),
+            message: format!("unknown field `{unknown}`"),
+            hint,
+        })
     }
 }
 
@@ -190,9 +195,10 @@ pub(crate) fn text_of(value: &Value, path: &str, rules: Rules) -> Result<String>
 
 pub(crate) fn text_map_of(value: &Value, path: &str, rules: Rules) -> Result<BTreeMap<String, String>> {
     match value {
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| Ok((key.clone(), text_of(value, &join(path, key), rules)?))).collect()
-        }
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| Ok((key.clone(), text_of(value, &join(path, key), rules)?)))
+            .collect(),
         other => Err(wrong_type(path, "a map of texts", other)),
     }
 }

@@ -22,8 +22,6 @@ struct Inner {
     field: Option<String>,
     kustomizations: Vec<String>,
     reads: Reads,
-    /// The text was no YAML; then a resource is not tried as a folder.
-    malformed: bool,
 }
 
 /// A place in a file.
@@ -58,15 +56,6 @@ impl Error {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
         self.inner.hint.get_or_insert_with(|| hint.into());
         self
-    }
-
-    pub(crate) fn malformed(mut self) -> Error {
-        self.inner.malformed = true;
-        self
-    }
-
-    pub(crate) fn is_malformed(&self) -> bool {
-        self.inner.malformed
     }
 
     /// The first place that is set stays.

@@ -78,7 +78,9 @@ pub(crate) fn note(world: &World, objects: &mut [Resource], file: &str, step: &s
 fn visible(resource: &Resource) -> Value {
     let mut value = json::to_json(&resource.tree).unwrap_or(Value::Null);
     let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return value };
-    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return value };
+    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else {
+        return value;
+    };
     annotations.retain(|key, _| !names::BUILD_ANNOTATIONS.contains(&key.as_str()));
     if annotations.is_empty() {
         metadata.remove("annotations");
@@ -142,7 +144,9 @@ impl Explanation {
     /// The events that touched a field, or something above or below it; the first event made the object.
     pub fn of_field(&self, field: &str) -> Vec<&Event> {
         let touches = |change: &Change| {
-            let below = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            let below = |a: &str, b: &str| {
+                a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            };
             below(&change.path, field) || below(field, &change.path)
         };
         self.events

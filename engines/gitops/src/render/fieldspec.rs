@@ -39,7 +39,8 @@ fn fits_kind(tree: &Tree, wanted: &Gvk) -> bool {
     }
     let api_version = text("apiVersion");
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    (wanted.group.is_empty() || *wanted.group == *group) && (wanted.version.is_empty() || *wanted.version == *version)
+    (wanted.group.is_empty() || *wanted.group == *group)
+        && (wanted.version.is_empty() || *wanted.version == *version)
 }
 
 fn walk<E: From<PathError>>(
@@ -69,9 +70,11 @@ fn walk<E: From<PathError>>(
                 return Err(PathError::EmptyName.into());
             }
             let new = match create {
-                Some(create) if !is_list => {
-                    Some(if rest.is_empty() { create.clone() } else { Create { kind: Kind::Map, tag: Tag::Map } })
-                }
+                Some(create) if !is_list => Some(if rest.is_empty() {
+                    create.clone()
+                } else {
+                    Create { kind: Kind::Map, tag: Tag::Map }
+                }),
                 _ => None,
             };
             let field = match &new {
@@ -87,6 +90,8 @@ fn walk<E: From<PathError>>(
             }
             walk(tree, field, rest, create, set)
         }
-        Kind::Scalar => Err(PathError::Kind(super::node::WrongKind { expected: "map or list", found: "scalar" }).into()),
+        Kind::Scalar => {
+            Err(PathError::Kind(super::node::WrongKind { expected: "map or list", found: "scalar" }).into())
+        }
     }
 }

@@ -178,7 +178,12 @@ impl<'t> Files<'t> {
     }
 
     /// Reads a file. With `root`, it must be in or below that folder once links are followed.
-    pub(crate) fn read(&self, folder: &str, path: &str, root: Option<&str>) -> Result<(String, Arc<[u8]>), FileError> {
+    pub(crate) fn read(
+        &self,
+        folder: &str,
+        path: &str,
+        root: Option<&str>,
+    ) -> Result<(String, Arc<[u8]>), FileError> {
         let (path, size) = match self.resolve(folder, path)? {
             Place::Folder { path } => return Err(FileError::IsFolder(path)),
             Place::File { path, size } => (path, size),

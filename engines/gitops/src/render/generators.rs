@@ -128,7 +128,9 @@ fn read_data(world: &World, root: &str, args: &GeneratorArgs) -> Result<BTreeMap
     for (i, path) in args.envs.iter().enumerate() {
         let field = format!("envs[{i}]");
         let (_, content) = world.read(root, path).map_err(|error| error.in_field(&*field))?;
-        for (key, value) in env_lines(&content).map_err(|message| Error::new(format!("`{path}`: {message}")).in_field(&*field))? {
+        for (key, value) in env_lines(&content)
+            .map_err(|message| Error::new(format!("`{path}`: {message}")).in_field(&*field))?
+        {
             pairs.push((key, value, field.clone()));
         }
     }
@@ -150,7 +152,9 @@ fn read_data(world: &World, root: &str, args: &GeneratorArgs) -> Result<BTreeMap
     let mut data = BTreeMap::new();
     for (key, value, field) in pairs {
         if data.insert(key.clone(), value).is_some() {
-            return Err(Error::new(format!("the key `{key}` of `{}` is given twice", args.name)).in_field(field));
+            return Err(
+                Error::new(format!("the key `{key}` of `{}` is given twice", args.name)).in_field(field)
+            );
         }
     }
     Ok(data)
@@ -167,7 +171,9 @@ fn env_lines(content: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
             return Err(format!("line {} has more than {ENV_LINE_BYTES_MAX} bytes", i + 1));
         }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Ok(mut line) = std::str::from_utf8(line) else { return Err(format!("line {} is not UTF-8", i + 1)) };
+        let Ok(mut line) = std::str::from_utf8(line) else {
+            return Err(format!("line {} is not UTF-8", i + 1));
+        };
         if i == 0 {
             line = line.strip_prefix('\u{feff}').unwrap_or(line);
         }
@@ -217,7 +223,11 @@ pub(crate) fn content_hash(resource: &Resource) -> Result<String, Error> {
     let encoded = match &*resource.kind() {
         "ConfigMap" => encode_parts(tree, "ConfigMap", &["data"], &["binaryData"]),
         "Secret" => encode_parts(tree, "Secret", &["data", "type"], &["stringData"]),
-        other => return Err(Error::new(format!("a hash of an object of kind `{other}` is not supported, only of ConfigMaps and Secrets"))),
+        other => {
+            return Err(Error::new(format!(
+                "a hash of an object of kind `{other}` is not supported, only of ConfigMaps and Secrets"
+            )));
+        }
     }
     .map_err(|error| Error::new(error.to_string()))?;
     let digest = hex::encode(Sha256::digest(encoded.as_bytes()));
@@ -232,12 +242,7 @@ pub(crate) fn content_hash(resource: &Resource) -> Result<String, Error> {
     Ok(replaced.collect())
 }
 
-fn encode_parts(
-    tree: &Tree,
-    kind: &str,
-    always: &[&str],
-    if_map: &[&str],
-) -> Result<String, PrintError> {
+fn encode_parts(tree: &Tree, kind: &str, always: &[&str], if_map: &[&str]) -> Result<String, PrintError> {
     let mut parts: BTreeMap<&str, Value> = BTreeMap::new();
     parts.insert("kind", Value::from(kind));
     // Never the name: it is looked up under a path that does not exist.
@@ -322,4 +327,3 @@ fn go_json_text(out: &mut String, text: &str) {
     }
     out.push('"');
 }
-

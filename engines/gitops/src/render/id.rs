@@ -22,18 +22,25 @@ impl Gvk {
     }
 
     pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Whether a selector, of which empty parts match all, takes this.
     pub(crate) fn is_selected(&self, selector: &Gvk) -> bool {
         let fits = |wanted: &Arc<str>, found: &Arc<str>| wanted.is_empty() || wanted == found;
-        fits(&selector.group, &self.group) && fits(&selector.version, &self.version) && fits(&selector.kind, &self.kind)
+        fits(&selector.group, &self.group)
+            && fits(&selector.version, &self.version)
+            && fits(&selector.kind, &self.kind)
     }
 
     /// The order in which lists of rules are kept.
     pub(crate) fn sort_key(&self) -> (i32, String) {
-        let or = |part: &Arc<str>, none: &str| if part.is_empty() { none.to_owned() } else { part.to_string() };
+        let or =
+            |part: &Arc<str>, none: &str| if part.is_empty() { none.to_owned() } else { part.to_string() };
         let text = format!("{}_{}_{}", or(&self.group, "~G"), or(&self.version, "~V"), or(&self.kind, "~K"));
         (kind_order(&self.kind), text)
     }
@@ -41,8 +48,15 @@ impl Gvk {
 
 impl fmt::Display for Gvk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |part: &Arc<str>, none: &'static str| if part.is_empty() { none.into() } else { part.clone() };
-        write!(f, "{}.{}.{}", or(&self.kind, "[noKind]"), or(&self.version, "[noVer]"), or(&self.group, "[noGrp]"))
+        let or =
+            |part: &Arc<str>, none: &'static str| if part.is_empty() { none.into() } else { part.clone() };
+        write!(
+            f,
+            "{}.{}.{}",
+            or(&self.kind, "[noKind]"),
+            or(&self.version, "[noVer]"),
+            or(&self.group, "[noGrp]")
+        )
     }
 }
 
@@ -131,7 +145,8 @@ pub(crate) type IdKey = (Gvk, Arc<str>, Arc<str>);
 
 impl fmt::Display for ResId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |part: &Arc<str>, none: &'static str| if part.is_empty() { none.into() } else { part.clone() };
+        let or =
+            |part: &Arc<str>, none: &'static str| if part.is_empty() { none.into() } else { part.clone() };
         write!(f, "{}/{}.{}", self.gvk, or(&self.name, "[noName]"), or(&self.namespace, "[noNs]"))
     }
 }

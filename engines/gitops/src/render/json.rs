@@ -41,9 +41,12 @@ pub(crate) fn to_json(tree: &Tree) -> Result<Value, PrintError> {
 pub(crate) fn node_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Value, PrintError> {
     match tree.kind(id) {
         Kind::Scalar => scalar_to_json(tree.get(id)),
-        Kind::List => {
-            tree.items(id).iter().map(|item| node_to_json(tree, *item, false)).collect::<Result<_, _>>().map(Value::Array)
-        }
+        Kind::List => tree
+            .items(id)
+            .iter()
+            .map(|item| node_to_json(tree, *item, false))
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         Kind::Map => map_to_json(tree, id, top).map(Value::Object),
     }
 }
@@ -128,9 +131,9 @@ fn check_characters(text: &str) -> Result<(), PrintError> {
     if text.is_ascii() && !text.as_bytes().contains(&0x7f) {
         return Ok(());
     }
-    match text.chars().find(|character| {
-        matches!(character, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')
-    }) {
+    match text.chars().find(
+        |character| matches!(character, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}'),
+    ) {
         Some(character) => Err(PrintError::ControlCharacter(u32::from(character))),
         None => Ok(()),
     }

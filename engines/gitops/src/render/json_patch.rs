@@ -71,7 +71,11 @@ fn apply_one(document: &mut Value, operation: &Map<String, Value>) -> Result<(),
             let path = text("test", "path")?;
             let found = if path.is_empty() { Some(&*document) } else { get(document, "test", path)? };
             let wanted = value();
-            if same(found.unwrap_or(&Value::Null), &wanted) { Ok(()) } else { Err(PatchError::Test(path.to_owned())) }
+            if same(found.unwrap_or(&Value::Null), &wanted) {
+                Ok(())
+            } else {
+                Err(PatchError::Test(path.to_owned()))
+            }
         }
         other => Err(PatchError::Operation(other.to_owned())),
     }
@@ -141,7 +145,9 @@ fn get<'d>(document: &'d mut Value, op: &'static str, path: &str) -> Result<Opti
 fn take(document: &mut Value, op: &'static str, path: &str) -> Result<Value, PatchError> {
     let (at, key) = container(document, op, path)?;
     match at {
-        Value::Object(map) => map.remove(&key).ok_or_else(|| PatchError::NoPath { op, path: path.to_owned() }),
+        Value::Object(map) => {
+            map.remove(&key).ok_or_else(|| PatchError::NoPath { op, path: path.to_owned() })
+        }
         Value::Array(list) => match index(&key, list.len()) {
             Some(index) => Ok(list.remove(index)),
             None => Err(PatchError::Index { op, path: path.to_owned(), key }),

@@ -200,8 +200,14 @@ const RUN_FIX: &str = "Run 'kustomize edit fix' to update your Kustomization aut
 
 macro_rules! deprecated {
     ($field:literal, $instead:literal) => {
-        concat!("# Warning: '", $field, "' is deprecated. Please use '", $instead, "' instead. ",
-            "Run 'kustomize edit fix' to update your Kustomization automatically.")
+        concat!(
+            "# Warning: '",
+            $field,
+            "' is deprecated. Please use '",
+            $instead,
+            "' instead. ",
+            "Run 'kustomize edit fix' to update your Kustomization automatically."
+        )
     };
 }
 
@@ -246,7 +252,10 @@ pub(crate) fn read(value: &Value) -> Result<Kustomization> {
         crds: f.texts("crds")?,
         config_maps: f.list("configMapGenerator", read_config_map)?,
         secrets: f.list("secretGenerator", read_secret)?,
-        helm: helm_charts.or(helm_old).filter(|(value, _)| value.as_array().is_none_or(|list| !list.is_empty())).map(|(_, field)| field),
+        helm: helm_charts
+            .or(helm_old)
+            .filter(|(value, _)| value.as_array().is_none_or(|list| !list.is_empty()))
+            .map(|(_, field)| field),
         generator_options: f.object("generatorOptions", read_generator_options)?,
         configurations: f.texts("configurations")?,
         generators: f.texts("generators")?,
@@ -263,7 +272,11 @@ pub(crate) fn read(value: &Value) -> Result<Kustomization> {
     kustomization.images = images;
     check_kind(&mut kustomization, &kind, &api_version)?;
     if is_empty(&kustomization) && !metadata.unwrap_or(false) && !helm_globals {
-        return Err(DecodeError { path: String::new(), message: "the kustomization is empty".to_owned(), hint: None });
+        return Err(DecodeError {
+            path: String::new(),
+            message: "the kustomization is empty".to_owned(),
+            hint: None,
+        });
     }
     Ok(kustomization)
 }
@@ -317,9 +330,17 @@ fn is_empty(k: &Kustomization) -> bool {
         && k.vars.is_none()
         && k.sort_options.is_none()
         && k.resources.is_empty()
-        && [&k.components, &k.crds, &k.configurations, &k.generators, &k.transformers, &k.validators, &k.build_metadata]
-            .iter()
-            .all(|list| list.is_empty())
+        && [
+            &k.components,
+            &k.crds,
+            &k.configurations,
+            &k.generators,
+            &k.transformers,
+            &k.validators,
+            &k.build_metadata,
+        ]
+        .iter()
+        .all(|list| list.is_empty())
         && k.config_maps.is_empty()
         && k.secrets.is_empty()
         && k.helm.is_none()
@@ -394,7 +415,11 @@ pub(crate) fn read_patch_fields(f: &mut Fields<'_>) -> Result<Patch> {
 }
 
 pub(crate) fn read_gvk(f: &mut Fields<'_>) -> Result<Gvk> {
-    Ok(Gvk { group: f.text("group")?.into(), version: f.text("version")?.into(), kind: f.text("kind")?.into() })
+    Ok(Gvk {
+        group: f.text("group")?.into(),
+        version: f.text("version")?.into(),
+        kind: f.text("kind")?.into(),
+    })
 }
 
 fn read_selected(f: &mut Fields<'_>) -> Result<Selected> {

@@ -64,7 +64,11 @@ impl<'w> Walker<'w> {
         schema: Option<&'w Shape>,
     ) -> Result<Merged, MergeError> {
         let schema = schema.or_else(|| self.schema_of_object(dest)).or_else(|| self.schema_of_object(source));
-        let kind = [dest, source].into_iter().flatten().find(|id| !self.tree.is_null(*id)).map(|id| self.tree.kind(id));
+        let kind = [dest, source]
+            .into_iter()
+            .flatten()
+            .find(|id| !self.tree.is_null(*id))
+            .map(|id| self.tree.kind(id));
         if let Some(kind) = kind {
             for id in [dest, source].into_iter().flatten() {
                 self.tree.require(id, kind)?;
@@ -293,7 +297,8 @@ impl<'w> Walker<'w> {
         values: &[String],
     ) -> Result<(), MergeError> {
         self.tree.require(list, Kind::List)?;
-        let wants_map = keys.first().is_some_and(|key| !key.is_empty()) && values.first().is_some_and(|value| !value.is_empty());
+        let wants_map = keys.first().is_some_and(|key| !key.is_empty())
+            && values.first().is_some_and(|value| !value.is_empty());
         let mut content = Vec::new();
         let mut found_one = false;
         for item in self.tree.items(list).to_vec() {
@@ -369,9 +374,13 @@ fn valid(all: &[Values], values: &[String], keys: &[String]) -> (Vec<String>, Va
     if !(0..keys.len()).any(used) {
         return (keys.to_vec(), values.to_vec());
     }
-    let valid_keys = keys.iter().enumerate().filter(|(at, _)| used(*at)).map(|(_, key)| key.clone()).collect();
-    let valid_values =
-        values.iter().enumerate().filter(|(at, value)| !value.is_empty() || used(*at)).map(|(_, value)| value.clone());
+    let valid_keys =
+        keys.iter().enumerate().filter(|(at, _)| used(*at)).map(|(_, key)| key.clone()).collect();
+    let valid_values = values
+        .iter()
+        .enumerate()
+        .filter(|(at, value)| !value.is_empty() || used(*at))
+        .map(|(_, value)| value.clone());
     (valid_keys, valid_values.collect())
 }
 

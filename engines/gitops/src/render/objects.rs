@@ -15,7 +15,10 @@ pub(crate) struct Refused {
 }
 
 /// The objects of the documents of one text, with their lines.
-pub(crate) fn from_trees(mut documents: Vec<(Tree, usize)>, file: Option<&Arc<str>>) -> Result<Vec<Resource>, Refused> {
+pub(crate) fn from_trees(
+    mut documents: Vec<(Tree, usize)>,
+    file: Option<&Arc<str>>,
+) -> Result<Vec<Resource>, Refused> {
     if let [(tree, line)] = &documents[..]
         && let Some(items) = unwrapped_items(tree)
     {
@@ -90,7 +93,9 @@ fn check(tree: &Tree, line: usize) -> Result<bool, Refused> {
     let name = metadata.and_then(|metadata| text(metadata, "name")).filter(|name| !name.is_empty());
     match name {
         Some(_) => Ok(true),
-        None => Err(Refused { message: format!("missing `metadata.name` in an object of kind `{kind}`"), line }),
+        None => {
+            Err(Refused { message: format!("missing `metadata.name` in an object of kind `{kind}`"), line })
+        }
     }
 }
 
@@ -100,10 +105,13 @@ fn list_items(tree: &Tree, line: usize) -> Result<Option<Vec<Value>>, Refused> {
     let Some(kind) = kind.filter(|kind| kind.ends_with("List")) else { return Ok(None) };
     let Some(items) = tree.field(tree.root(), "items") else { return Ok(None) };
     let refused = |message: String| Refused { message, line };
-    let value = json::to_json(tree).map_err(|error| refused(format!("cannot take the `{kind}` apart: {error}")))?;
+    let value =
+        json::to_json(tree).map_err(|error| refused(format!("cannot take the `{kind}` apart: {error}")))?;
     match value.get("items") {
         Some(Value::Array(list)) => Ok(Some(list.clone())),
         Some(Value::Null) => Ok(Some(Vec::new())),
-        _ => Err(refused(format!("`items` of a `{kind}` must be a list, found a {}", tree.kind(items).name()))),
+        _ => {
+            Err(refused(format!("`items` of a `{kind}` must be a list, found a {}", tree.kind(items).name())))
+        }
     }
 }

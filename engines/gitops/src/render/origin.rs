@@ -86,7 +86,8 @@ pub(crate) fn add_transformation(resource: &mut Resource, origin: &str) -> Resul
     if !annotations.contains_key(names::ORIGIN) {
         annotations.insert(names::ORIGIN.into(), origin.into());
     } else {
-        let mut list = annotations.get(names::TRANSFORMATIONS).map(|text| text.to_string()).unwrap_or_default();
+        let mut list =
+            annotations.get(names::TRANSFORMATIONS).map(|text| text.to_string()).unwrap_or_default();
         for (i, line) in origin.lines().enumerate() {
             list.push_str(if i == 0 { "- " } else { "  " });
             list.push_str(line);
@@ -101,7 +102,8 @@ pub(crate) fn add_transformation(resource: &mut Resource, origin: &str) -> Resul
 pub(crate) fn of_plugin(resource: &Resource) -> Option<String> {
     let text = resource.annotation(names::ORIGIN)?;
     let path = text.lines().find_map(|line| line.strip_prefix("path: ")).unwrap_or_default();
-    let by = [resource.api_version(), resource.kind(), resource.name(), resource.namespace()].map(|part| part.to_string());
+    let by = [resource.api_version(), resource.kind(), resource.name(), resource.namespace()]
+        .map(|part| part.to_string());
     let path = path.trim_matches(['\'', '"']).to_owned();
     Some(Origin { configured_in: path, configured_by: Some(by), ..Origin::default() }.text())
 }

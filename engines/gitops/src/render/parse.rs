@@ -109,8 +109,7 @@ fn split_documents(text: &str) -> Result<Vec<(&str, usize)>, ParseError> {
 }
 
 fn from_document(document: &Document) -> Result<Tree, &'static str> {
-    let mut reader =
-        Reader { document, tree: Tree::with_capacity(64), keys: HashMap::new() };
+    let mut reader = Reader { document, tree: Tree::with_capacity(64), keys: HashMap::new() };
     let root = reader.node(document.root_id())?;
     reader.tree.set_root(root);
     Ok(reader.tree)
@@ -135,7 +134,11 @@ impl<'d> Reader<'d> {
                 for item in items {
                     content.push(self.node(*item)?);
                 }
-                Node { tag: collection_tag(source.tag.as_deref(), Tag::List), content, ..Node::empty(Kind::List) }
+                Node {
+                    tag: collection_tag(source.tag.as_deref(), Tag::List),
+                    content,
+                    ..Node::empty(Kind::List)
+                }
             }
             NodeKind::Mapping { entries, .. } => return self.map(source, entries),
             NodeKind::Alias { .. } => unreachable!("an alias is never the target of an alias"),

@@ -219,7 +219,8 @@ impl Tree {
     /// Text that readers of YAML 1.1 take for something else is quoted.
     fn quote_if_needed(&mut self, id: NodeId) {
         let node = self.get(id);
-        if node.is_string() && node.style == Style::Plain && !node.tagged && is_not_string_in_1_1(&node.value) {
+        if node.is_string() && node.style == Style::Plain && !node.tagged && is_not_string_in_1_1(&node.value)
+        {
             self.get_mut(id).style = Style::Double;
         }
     }
@@ -246,7 +247,12 @@ pub(crate) struct Matcher {
 type Found = Option<Vec<NodeId>>;
 
 impl Matcher {
-    pub(crate) fn find(&self, tree: &mut Tree, at: NodeId, path: &[String]) -> Result<Vec<NodeId>, PathError> {
+    pub(crate) fn find(
+        &self,
+        tree: &mut Tree,
+        at: NodeId,
+        path: &[String],
+    ) -> Result<Vec<NodeId>, PathError> {
         Ok(self.walk(tree, at, path)?.unwrap_or_default())
     }
 

@@ -7,8 +7,8 @@ use super::decode::{DecodeError, Fields, PLUGIN};
 use super::error::Error;
 use super::generators::{Generator, generate};
 use super::kustomization::{
-    self, GeneratorArgs, Replacement, read_generator_fields, read_image_plugin, read_object_meta, read_patch_fields,
-    read_replacement, read_replacement_field, read_replica, read_selector,
+    self, GeneratorArgs, Replacement, read_generator_fields, read_image_plugin, read_object_meta,
+    read_patch_fields, read_replacement, read_replacement_field, read_replica, read_selector,
 };
 use super::parse::parse_one;
 use super::resource::Resource;
@@ -37,7 +37,8 @@ fn at_config(config: &Resource, error: Error) -> Error {
 }
 
 fn from_decode(error: DecodeError) -> Error {
-    let shown = if error.path.is_empty() { error.message } else { format!("{} ({})", error.message, error.path) };
+    let shown =
+        if error.path.is_empty() { error.message } else { format!("{} ({})", error.message, error.path) };
     let message = Error::new(shown);
     match error.hint {
         Some(hint) => message.hint(hint),
@@ -61,10 +62,16 @@ fn config_value(config: &Resource) -> Result<Value, Error> {
 }
 
 /// The transformers that objects describe.
-pub(crate) fn transformers(world: &World, root: &str, configs: &[Resource], field: &str) -> Result<Vec<Step>, Error> {
+pub(crate) fn transformers(
+    world: &World,
+    root: &str,
+    configs: &[Resource],
+    field: &str,
+) -> Result<Vec<Step>, Error> {
     let mut steps = Vec::new();
     for config in configs {
-        let made = transformer(world, root, config).map_err(|error| at_config(config, error).in_field(field))?;
+        let made =
+            transformer(world, root, config).map_err(|error| at_config(config, error).in_field(field))?;
         for transformer in made {
             let field = format!("{field}: {} {}", config.kind(), config.name());
             steps.push(Step { transformer, field, origin: None });
@@ -99,7 +106,8 @@ fn transformer(world: &World, root: &str, config: &Resource) -> Result<Vec<Box<d
             for (wanted, is_prefix, name) in [("Prefix", true, "prefix"), ("Suffix", false, "suffix")] {
                 if kind.contains(wanted) {
                     let text = f.text(name).map_err(from_decode)?;
-                    let (prefix, suffix) = if is_prefix { (text, String::new()) } else { (String::new(), text) };
+                    let (prefix, suffix) =
+                        if is_prefix { (text, String::new()) } else { (String::new(), text) };
                     made.push(Box::new(Rename { prefix, suffix, is_prefix, specs: specs.clone() }));
                 }
             }
@@ -123,7 +131,8 @@ fn transformer(world: &World, root: &str, config: &Resource) -> Result<Vec<Box<d
         }
         "PatchJson6902Transformer" => {
             let target = f.object("target", read_selector).map_err(from_decode)?;
-            let (path, inline) = (f.text("path").map_err(from_decode)?, f.text("jsonOp").map_err(from_decode)?);
+            let (path, inline) =
+                (f.text("path").map_err(from_decode)?, f.text("jsonOp").map_err(from_decode)?);
             one(Box::new(old_json_patch(world, root, target.as_ref(), &path, &inline)?))
         }
         "PatchStrategicMergeTransformer" => {
@@ -171,19 +180,24 @@ fn value_add(world: &World, root: &str, f: &mut Fields<'_>) -> Result<AddValue, 
     if value.is_empty() {
         value = root.rsplit('/').next().unwrap_or_default().to_owned();
     }
-    let mut targets = f.list("targets", |value, path, rules| {
-        let mut f = Fields::new(value, path, rules)?;
-        Ok((f.object("selector", read_selector)?, f.text("fieldPath")?, f.int("filePathPosition")?))
-    }).map_err(from_decode)?;
+    let mut targets = f
+        .list("targets", |value, path, rules| {
+            let mut f = Fields::new(value, path, rules)?;
+            Ok((f.object("selector", read_selector)?, f.text("fieldPath")?, f.int("filePathPosition")?))
+        })
+        .map_err(from_decode)?;
     let file = f.text("targetFilePath").map_err(from_decode)?;
     if !file.is_empty() {
         let (_, content) = world.read(root, &file)?;
         let value = super::yaml_value(&content).map_err(|error| Error::new(error.message()))?;
         let mut f = Fields::new(&value, "", PLUGIN).map_err(from_decode)?;
-        targets.extend(f.list("targets", |value, path, rules| {
-            let mut f = Fields::new(value, path, rules)?;
-            Ok((f.object("selector", read_selector)?, f.text("fieldPath")?, f.int("filePathPosition")?))
-        }).map_err(from_decode)?);
+        targets.extend(
+            f.list("targets", |value, path, rules| {
+                let mut f = Fields::new(value, path, rules)?;
+                Ok((f.object("selector", read_selector)?, f.text("fieldPath")?, f.int("filePathPosition")?))
+            })
+            .map_err(from_decode)?,
+        );
     }
     if targets.is_empty() {
         return Err(Error::new("at least one target is needed"));
@@ -218,9 +232,12 @@ pub(crate) fn replacements(
         }
         let inline = &entry.replacement;
         if inline.source.is_some() || inline.targets.as_ref().is_some_and(|targets| !targets.is_empty()) {
-            return Err(Error::new("a replacement has either `path` or `source` and `targets`").in_field(field));
+            return Err(
+                Error::new("a replacement has either `path` or `source` and `targets`").in_field(field)
+            );
         }
-        let read = replacements_in_file(world, root, &entry.path).map_err(|error| error.in_field(format!("{field}.path")))?;
+        let read = replacements_in_file(world, root, &entry.path)
+            .map_err(|error| error.in_field(format!("{field}.path")))?;
         all.extend(read.into_iter().map(|replacement| (field.clone(), replacement)));
     }
     Ok(Replace { replacements: all })
@@ -228,7 +245,8 @@ pub(crate) fn replacements(
 
 fn replacements_in_file(world: &World, root: &str, path: &str) -> Result<Vec<Replacement>, Error> {
     let (_, content) = world.read(root, path)?;
-    let value = super::yaml_value(&content).map_err(|error| Error::new(format!("`{path}`: {}", error.message())))?;
+    let value =
+        super::yaml_value(&content).map_err(|error| Error::new(format!("`{path}`: {}", error.message())))?;
     let read = match &value {
         Value::Array(items) => items
             .iter()
@@ -259,7 +277,8 @@ fn generator(world: &World, root: &str, config: &Resource) -> Result<Vec<Resourc
     match &*config.kind() {
         kind @ ("ConfigMapGenerator" | "SecretGenerator") => {
             let generator = if kind == "SecretGenerator" { Generator::Secret } else { Generator::ConfigMap };
-            let (name, namespace) = f.object("metadata", read_object_meta).map_err(from_decode)?.unwrap_or_default();
+            let (name, namespace) =
+                f.object("metadata", read_object_meta).map_err(from_decode)?.unwrap_or_default();
             let mut args: GeneratorArgs = read_generator_fields(&mut f).map_err(from_decode)?;
             args.secret_type = f.text("type").map_err(from_decode)?;
             if args.name.is_empty() {
@@ -300,7 +319,7 @@ fn iam_policy(f: &mut Fields<'_>) -> Result<Resource, Error> {
     if !namespace.is_empty() {
         text["metadata"]["namespace"] = Value::from(namespace);
     }
-    let tree = parse_one(&text.to_string()).ok().flatten().ok_or_else(|| Error::new("the names are not text"))?;
+    let tree =
+        parse_one(&text.to_string()).ok().flatten().ok_or_else(|| Error::new("the names are not text"))?;
     Ok(Resource::new(tree, None))
 }
-

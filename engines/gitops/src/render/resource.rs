@@ -156,7 +156,9 @@ impl Resource {
     fn text_map(&self, name: &str) -> TextMap {
         let Some(map) = self.map_of_metadata(name) else { return TextMap::new() };
         let entries = self.tree.entries(map);
-        entries.map(|(key, value)| (Arc::clone(self.tree.value(key)), Arc::clone(self.tree.value(value)))).collect()
+        entries
+            .map(|(key, value)| (Arc::clone(self.tree.value(key)), Arc::clone(self.tree.value(value))))
+            .collect()
     }
 
     pub(crate) fn set_annotations(&mut self, map: &TextMap) -> Result<(), PathError> {

@@ -38,6 +38,14 @@ pub(crate) struct Table {
     scopes: HashMap<(String, String), bool>,
 }
 
+/// What the built-in table leaves out of the names of types.
+const PREFIXES: [&str; 4] = [
+    "io.k8s.api.",
+    "io.k8s.apimachinery.pkg.apis.",
+    "io.k8s.kube-aggregator.pkg.apis.",
+    "io.k8s.apiextensions-apiserver.pkg.apis.",
+];
+
 /// The tables that are in use, for one merge.
 #[derive(Clone)]
 pub(crate) struct View(Vec<Arc<Table>>);
@@ -50,7 +58,9 @@ impl View {
     }
 
     fn named(&self, name: &str) -> Option<&Shape> {
-        self.0.iter().rev().find_map(|table| table.types.get(name))
+        // The built-in table has short names; documents refer to its types by their long ones.
+        let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+        self.0.iter().rev().find_map(|table| table.types.get(name).or_else(|| table.types.get(short)))
     }
 
     /// Follows references.
@@ -162,7 +172,9 @@ impl Schemas {
 
 fn builtin() -> Arc<Table> {
     static TABLE: OnceLock<Arc<Table>> = OnceLock::new();
-    Arc::clone(TABLE.get_or_init(|| Arc::new(read_facts(include_str!("../../data/kubernetes-1.21.txt"), false))))
+    Arc::clone(
+        TABLE.get_or_init(|| Arc::new(read_facts(include_str!("../../data/kubernetes-1.21.txt"), false))),
+    )
 }
 
 fn builtin_scope(api_version: &str, kind: &str) -> Option<bool> {
@@ -218,12 +230,17 @@ fn read_field(line: &str) -> (String, Shape) {
     let mut of = None;
     while let Some(word) = words.next() {
         match word {
-            ":" => of = words.next().map(|name| Box::new(Shape { reference: Some(name.to_owned()), ..Shape::default() })),
+            ":" => {
+                of = words
+                    .next()
+                    .map(|name| Box::new(Shape { reference: Some(name.to_owned()), ..Shape::default() }))
+            }
             "[]" => shape.items = Some(of.take().unwrap_or_default()),
             "{}" => shape.values = of.take(),
             "merge" => {
                 shape.merged = true;
-                shape.keys = words.next().map(|keys| keys.split(',').map(str::to_owned).collect()).unwrap_or_default();
+                shape.keys =
+                    words.next().map(|keys| keys.split(',').map(str::to_owned).collect()).unwrap_or_default();
             }
             _ => {}
         }
@@ -238,7 +255,9 @@ fn read_field(line: &str) -> (String, Shape) {
 pub(crate) fn from_openapi(document: &Value) -> Table {
     let mut table = Table::default();
     for (name, schema) in members(document.get("definitions")) {
-        for gvk in schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array).into_iter().flatten() {
+        for gvk in
+            schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array).into_iter().flatten()
+        {
             if let Some(kind) = type_meta(gvk) {
                 table.kinds.insert(kind, name.clone());
             }
@@ -291,12 +310,15 @@ fn shape(schema: &Value, depth: usize) -> Shape {
     }
     if let Some(strategy) = schema.get("x-kubernetes-patch-strategy").and_then(Value::as_str) {
         shape_of.merged = strategy.split(',').any(|part| part == "merge");
-        let texts = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        shape_of.keys = match (schema.get("x-kubernetes-list-map-keys"), schema.get("x-kubernetes-patch-merge-key")) {
-            (Some(keys), _) => texts(keys),
-            (None, Some(key)) => key.as_str().map(str::to_owned).into_iter().collect(),
-            (None, None) => Vec::new(),
+        let texts = |value: &Value| {
+            value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
         };
+        shape_of.keys =
+            match (schema.get("x-kubernetes-list-map-keys"), schema.get("x-kubernetes-patch-merge-key")) {
+                (Some(keys), _) => texts(keys),
+                (None, Some(key)) => key.as_str().map(str::to_owned).into_iter().collect(),
+                (None, None) => Vec::new(),
+            };
     }
     shape_of
 }

@@ -48,7 +48,8 @@ impl Compiled {
             labels: LabelSelector::parse(&selector.label_selector)?,
             annotations: LabelSelector::parse(&selector.annotation_selector)?,
             names_nothing: selector.id == Default::default(),
-            has_label_selectors: !selector.label_selector.is_empty() || !selector.annotation_selector.is_empty(),
+            has_label_selectors: !selector.label_selector.is_empty()
+                || !selector.annotation_selector.is_empty(),
         })
     }
 
@@ -62,13 +63,15 @@ impl Compiled {
     }
 
     pub(crate) fn fits_labels(&self, resource: &Resource) -> bool {
-        self.annotations.fits_all_of(|| resource.annotations()) && self.labels.fits_all_of(|| resource.labels())
+        self.annotations.fits_all_of(|| resource.annotations())
+            && self.labels.fits_all_of(|| resource.labels())
     }
 
     /// Whether a patch with this target is for the object, by its first name or its present one.
     pub(crate) fn selects(&self, resource: &Resource, world: &World) -> bool {
         let (now, first) = (resource.id(world), resource.original_id(world));
-        let namespace = fits(&self.namespace, first.effective_namespace()) || fits(&self.namespace, now.effective_namespace());
+        let namespace = fits(&self.namespace, first.effective_namespace())
+            || fits(&self.namespace, now.effective_namespace());
         namespace
             && (fits(&self.name, &first.name) || fits(&self.name, &now.name))
             && self.fits_gvk(&now.gvk)
@@ -121,7 +124,9 @@ impl LabelSelector {
             return true;
         }
         let labels = labels();
-        self.requirements.iter().all(|requirement| requirement.fits(labels.get(requirement.key.as_str()).map(|value| &**value)))
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.fits(labels.get(requirement.key.as_str()).map(|value| &**value)))
     }
 }
 
@@ -174,8 +179,11 @@ fn requirement(part: &str) -> Option<Requirement> {
     };
     let make = |key: &str, operator, values: Vec<String>| {
         let key = key.trim();
-        (is_word(key) && values.iter().all(|value| is_value(value)))
-            .then(|| Requirement { key: key.to_owned(), operator, values })
+        (is_word(key) && values.iter().all(|value| is_value(value))).then(|| Requirement {
+            key: key.to_owned(),
+            operator,
+            values,
+        })
     };
     if let Some(key) = part.strip_prefix('!') {
         return make(key, Operator::Absent, Vec::new());

@@ -25,7 +25,9 @@ pub(crate) fn of_fields(
     let mut add = |transformer: Box<dyn Transformer>, field: String, plugin: &str| {
         steps.push(Step { transformer, field, origin: Some(plugin.to_owned()) });
     };
-    if let Some(entries) = kustomization.patches_strategic_merge.as_ref().filter(|entries| !entries.is_empty()) {
+    if let Some(entries) =
+        kustomization.patches_strategic_merge.as_ref().filter(|entries| !entries.is_empty())
+    {
         let field = "patchesStrategicMerge";
         let patches = MergePatches::new(world, root, entries, field)?;
         add(Box::new(patches), field.to_owned(), "PatchStrategicMergeTransformer");
@@ -89,7 +91,8 @@ pub(crate) fn of_fields(
     }
     for (i, image) in kustomization.images.iter().enumerate() {
         let field = format!("images[{i}]");
-        let image = SetImage::new(image.clone(), config.images.clone()).map_err(|error| within(error, &field))?;
+        let image =
+            SetImage::new(image.clone(), config.images.clone()).map_err(|error| within(error, &field))?;
         add(Box::new(image), field, "ImageTagTransformer");
     }
     if !kustomization.replacements.is_empty() {
@@ -111,7 +114,8 @@ fn within(error: Error, field: &str) -> Error {
 /// Where a label goes.
 fn label_specs(label: &Label, config: &Config) -> Result<Vec<FieldSpec>, Error> {
     let mut specs = label.fields.clone();
-    let mut merge = |more: &[FieldSpec]| merge_specs(&mut specs, more).map_err(|error| Error::new(error.to_string()));
+    let mut merge =
+        |more: &[FieldSpec]| merge_specs(&mut specs, more).map_err(|error| Error::new(error.to_string()));
     merge(&config.labels)?;
     if label.include_selectors {
         merge(&config.common_labels)?;

@@ -54,7 +54,9 @@ impl Tree for Folder {
                 return Ok(None);
             }
             // A name that the system does not take is not there.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) => {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename) =>
+            {
                 return Ok(None);
             }
             Err(error) => return Err(error),

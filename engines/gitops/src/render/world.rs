@@ -57,7 +57,9 @@ impl<'w> World<'w> {
     /// A file that a kustomization in `root` names.
     pub(crate) fn read(&self, root: &str, path: &str) -> Result<(String, Arc<[u8]>), Error> {
         if is_url(path) {
-            return Err(Error::new(format!("`{path}` is on another machine; only files of this tree are read")));
+            return Err(Error::new(format!(
+                "`{path}` is on another machine; only files of this tree are read"
+            )));
         }
         let restricted = match self.options.load_restrictor {
             LoadRestrictor::RootOnly => Some(root),
@@ -97,7 +99,7 @@ impl<'w> World<'w> {
                     ParseError::Yaml { error, .. } => error.message(),
                     other => other.to_string(),
                 };
-                let error_of = Error::new(message).malformed();
+                let error_of = Error::new(message);
                 return Err(match place(error.position(), 1) {
                     Some(place) => error_of.at(|| place),
                     None => error_of,
@@ -132,9 +134,9 @@ pub(crate) fn is_url(path: &str) -> bool {
 
 pub(crate) fn from_file_error(error: FileError) -> Error {
     let hint = match &error {
-        FileError::Restricted { .. } => {
-            Some("move the file below the kustomization, or allow it with `--load-restrictor LoadRestrictionsNone`")
-        }
+        FileError::Restricted { .. } => Some(
+            "move the file below the kustomization, or allow it with `--load-restrictor LoadRestrictionsNone`",
+        ),
         _ => None,
     };
     let error = Error::new(error.to_string());

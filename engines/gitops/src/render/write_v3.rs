@@ -86,7 +86,9 @@ fn scalar(out: &mut String, node: &Node, indent: usize) {
     match style {
         Style::Plain => out.push_str(text),
         Style::Single => out.push_str(&format!("'{}'", text.replace('\'', "''"))),
-        Style::Literal if text.ends_with('\n') && !text.starts_with([' ', '\n']) && !text.ends_with("\n\n") => {
+        Style::Literal
+            if text.ends_with('\n') && !text.starts_with([' ', '\n']) && !text.ends_with("\n\n") =>
+        {
             out.push('|');
             for line in text.lines() {
                 out.push('\n');

@@ -20,7 +20,8 @@ fn wanted() -> Option<String> {
 
 fn compare(expected: &Path, tree: &Folder, folder: &str, options: &Options) -> Result<(), String> {
     let expected = std::fs::read_to_string(expected).map_err(|error| error.to_string())?;
-    let output = render(tree, folder, options).map_err(|error| format!("fails: {}", error.render(str::to_owned)))?;
+    let output =
+        render(tree, folder, options).map_err(|error| format!("fails: {}", error.render(str::to_owned)))?;
     let got = output.to_yaml();
     if got == expected { Ok(()) } else { Err(difference(&expected, &got)) }
 }
@@ -79,7 +80,10 @@ fn real_kustomizations_give_the_bytes_of_kubectl() {
             continue;
         }
         let tree = Folder::new(suite.join("input").join(text("repo")));
-        judge.case(text("name"), compare(&suite.join(text("expected")), &tree, text("path"), &Options::default()));
+        judge.case(
+            text("name"),
+            compare(&suite.join(text("expected")), &tree, text("path"), &Options::default()),
+        );
     }
     judge.finish(2);
 }

@@ -44,7 +44,14 @@ impl Judge {
             let name = parts.nth(1)?.strip_prefix(&format!("{suite}/"))?.to_owned();
             Some((name, parts.nth(1)?.to_owned()))
         });
-        Judge { suite, skips: skips.collect(), seen: BTreeSet::new(), passed: 0, wrong: Vec::new(), skipped: Vec::new() }
+        Judge {
+            suite,
+            skips: skips.collect(),
+            seen: BTreeSet::new(),
+            passed: 0,
+            wrong: Vec::new(),
+            skipped: Vec::new(),
+        }
     }
 
     pub(crate) fn case(&mut self, name: &str, verdict: Result<(), String>) {
@@ -64,7 +71,11 @@ impl Judge {
         let unknown: Vec<&String> = self.skips.keys().filter(|name| !self.seen.contains(*name)).collect();
         assert!(unknown.is_empty(), "skip.toml names cases that are not there: {unknown:?}");
         assert!(self.wrong.is_empty(), "{} of {total} wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
-        assert!(self.skipped.len() * 100 <= total * skipped_max_percent, "too many are skipped: {:?}", self.skipped);
+        assert!(
+            self.skipped.len() * 100 <= total * skipped_max_percent,
+            "too many are skipped: {:?}",
+            self.skipped
+        );
     }
 }
 

@@ -63,7 +63,11 @@ pub(crate) fn conflict(world: &World, resource: &Resource, other: Option<&Resour
 }
 
 /// Adds objects, refusing what is there already.
-pub(crate) fn append_all(world: &World, objects: &mut Vec<Resource>, more: Vec<Resource>) -> Result<(), Error> {
+pub(crate) fn append_all(
+    world: &World,
+    objects: &mut Vec<Resource>,
+    more: Vec<Resource>,
+) -> Result<(), Error> {
     let mut seen: HashMap<IdKey, usize> =
         objects.iter().enumerate().map(|(i, resource)| (resource.id(world).key(), i)).collect();
     for resource in more {
@@ -76,9 +80,14 @@ pub(crate) fn append_all(world: &World, objects: &mut Vec<Resource>, more: Vec<R
 }
 
 /// Objects that have, or had, the name.
-pub(crate) fn with_any_id(world: &World, objects: &[Resource], passes: impl Fn(&ResId) -> bool) -> Vec<usize> {
-    let found = objects.iter().enumerate().filter(|(_, resource)| {
-        !resource.tree.is_nil_or_empty() && resource.any_id(world, &passes)
-    });
+pub(crate) fn with_any_id(
+    world: &World,
+    objects: &[Resource],
+    passes: impl Fn(&ResId) -> bool,
+) -> Vec<usize> {
+    let found = objects
+        .iter()
+        .enumerate()
+        .filter(|(_, resource)| !resource.tree.is_nil_or_empty() && resource.any_id(world, &passes));
     found.map(|(i, _)| i).collect()
 }

@@ -22,8 +22,9 @@ pub(crate) struct SetImage {
 impl SetImage {
     pub(crate) fn new(image: Image, specs: Vec<FieldSpec>) -> Result<SetImage, Error> {
         let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-        let matches = Regex::new(&pattern)
-            .map_err(|_| Error::new(format!("`{}` is not a regular expression", image.name)).in_field("name"))?;
+        let matches = Regex::new(&pattern).map_err(|_| {
+            Error::new(format!("`{}` is not a regular expression", image.name)).in_field("name")
+        })?;
         Ok(SetImage { image, matches, specs })
     }
 

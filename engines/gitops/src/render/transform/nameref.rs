@@ -46,7 +46,8 @@ impl Transformer for FixReferences {
                         Some(visible) => visible,
                         None => allowed.insert(candidates.visible_to(world, &objects[at], at)?),
                     };
-                    let fix = Fix { candidates: &candidates, visible, referrer: at, spec, target: &rule.target };
+                    let fix =
+                        Fix { candidates: &candidates, visible, referrer: at, spec, target: &rule.target };
                     fix.run(world, &mut objects[at])?;
                 }
             }
@@ -118,7 +119,8 @@ fn subject_namespaces(world: &World, referrer: &Resource) -> Result<HashSet<Stri
     let mut namespaces = HashSet::new();
     let Some(subjects) = tree.field(tree.root(), "subjects") else { return Ok(namespaces) };
     for subject in tree.items(subjects) {
-        let (Some(namespace), Some(kind)) = (tree.field(*subject, "namespace"), tree.field(*subject, "kind")) else {
+        let (Some(namespace), Some(kind)) = (tree.field(*subject, "namespace"), tree.field(*subject, "kind"))
+        else {
             continue;
         };
         if &**tree.value(kind) != "ServiceAccount" {
@@ -128,7 +130,13 @@ fn subject_namespaces(world: &World, referrer: &Resource) -> Result<HashSet<Stri
             Ok(dodai_yaml::kustomize::Scalar::String(text)) if tree.kind(namespace) == Kind::Scalar => {
                 namespaces.insert(text.into_owned());
             }
-            _ => return Err(super::fields::at_object(referrer, world, "the namespace of a subject is not text")),
+            _ => {
+                return Err(super::fields::at_object(
+                    referrer,
+                    world,
+                    "the namespace of a subject is not text",
+                ));
+            }
         }
     }
     Ok(namespaces)
@@ -171,7 +179,8 @@ impl Fix<'_> {
             FixError::NoName => format!("cannot update the name in `{path}`: there is no `name`"),
             FixError::Kind => format!("cannot update the name in `{path}`: expected text or a map"),
             FixError::Ambiguous(found) => {
-                let names: Vec<String> = found.iter().map(|at| for_people(&self.candidates.all[*at].id)).collect();
+                let names: Vec<String> =
+                    found.iter().map(|at| for_people(&self.candidates.all[*at].id)).collect();
                 format!("the name in `{path}` may be each of: {}", names.join(", "))
             }
         };
@@ -244,7 +253,8 @@ impl Fix<'_> {
         }
         tree.set_field_node(at, "name", Node::scalar(Arc::clone(&id.name))).map_err(PathError::from)?;
         if !id.namespace.is_empty() {
-            tree.set_field_node(at, "namespace", Node::scalar(Arc::clone(&id.namespace))).map_err(PathError::from)?;
+            tree.set_field_node(at, "namespace", Node::scalar(Arc::clone(&id.namespace)))
+                .map_err(PathError::from)?;
         }
         Ok(())
     }
@@ -293,7 +303,8 @@ impl Fix<'_> {
 impl Candidates {
     /// Whether an object that can be seen was read with this namespace.
     fn has_original_namespace(&self, namespace: &str, visible: &Visible) -> bool {
-        if namespace == crate::render::id::NOT_A_NAMESPACE || !self.by_original_namespace.contains(namespace) {
+        if namespace == crate::render::id::NOT_A_NAMESPACE || !self.by_original_namespace.contains(namespace)
+        {
             return false;
         }
         self.all.iter().any(|candidate| {

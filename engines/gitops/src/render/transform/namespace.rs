@@ -51,7 +51,8 @@ impl Transformer for SetNamespace {
             let count = counts.entry(id.key()).or_insert(0);
             *count += 1;
             if *count != 1 {
-                let message = format!("setting the namespace gives two objects the same name: {}", for_people(&id));
+                let message =
+                    format!("setting the namespace gives two objects the same name: {}", for_people(&id));
                 return Err(Error::new(message));
             }
         }
@@ -68,7 +69,9 @@ impl SetNamespace {
         let is_binding = |kind: &str| matches!(kind, "RoleBinding" | "ClusterRoleBinding");
         let binds = is_binding(&resource.kind());
         if binds {
-            self.set_subjects(resource).map_err(|error| of_object(resource, world, format!("cannot set the namespace of `subjects`: {error}")))?;
+            self.set_subjects(resource).map_err(|error| {
+                of_object(resource, world, format!("cannot set the namespace of `subjects`: {error}"))
+            })?;
         }
         let is_core = &*resource.api_version() == "v1";
         for spec in &self.specs {
@@ -82,7 +85,13 @@ impl SetNamespace {
         Ok(())
     }
 
-    fn set_at(&self, world: &World, resource: &mut Resource, spec: &FieldSpec, tag: Tag) -> Result<(), Error> {
+    fn set_at(
+        &self,
+        world: &World,
+        resource: &mut Resource,
+        spec: &FieldSpec,
+        tag: Tag,
+    ) -> Result<(), Error> {
         let create = Create { kind: Kind::Scalar, tag };
         let mut set = |tree: &mut Tree, at| self.set(tree, at);
         let done = apply(&mut resource.tree, spec, Some(&create), &mut set);
@@ -105,12 +114,16 @@ impl SetNamespace {
             Subjects::AllServiceAccounts => ("kind", "ServiceAccount"),
         };
         let tree = &mut resource.tree;
-        let Some(subjects) = tree.try_field(tree.root(), "subjects")?.filter(|subjects| !tree.is_null(*subjects)) else {
+        let Some(subjects) =
+            tree.try_field(tree.root(), "subjects")?.filter(|subjects| !tree.is_null(*subjects))
+        else {
             return Ok(());
         };
         tree.require(subjects, Kind::List)?;
         for subject in tree.items(subjects).to_vec() {
-            let Some(found) = tree.try_field(subject, field)?.filter(|found| !tree.is_null(*found)) else { continue };
+            let Some(found) = tree.try_field(subject, field)?.filter(|found| !tree.is_null(*found)) else {
+                continue;
+            };
             tree.require(found, Kind::Scalar)?;
             if &**tree.value(found) != wanted {
                 continue;

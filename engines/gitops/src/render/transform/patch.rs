@@ -19,8 +19,15 @@ pub(crate) enum ApplyPatch {
     /// Strategic merge, each for the object that it names.
     Named(Vec<Resource>),
     /// One strategic merge for all that the target selects.
-    Merge { patch: Box<Resource>, target: Compiled },
-    Json { operations: Vec<Map<String, Value>>, target: Compiled, renames: bool },
+    Merge {
+        patch: Box<Resource>,
+        target: Compiled,
+    },
+    Json {
+        operations: Vec<Map<String, Value>>,
+        target: Compiled,
+        renames: bool,
+    },
     /// An empty file.
     Nothing,
 }
@@ -48,7 +55,8 @@ impl ApplyPatch {
         let json = std::str::from_utf8(&content).ok().map(parse_operations);
         match (merges, json) {
             (Ok(merges), Some(Ok(operations))) if !merges.is_empty() && !operations.is_empty() => {
-                Err(Error::new("the patch is a strategic merge patch and a JSON patch at once").in_field(field))
+                Err(Error::new("the patch is a strategic merge patch and a JSON patch at once")
+                    .in_field(field))
             }
             (Ok(merges), _) => ApplyPatch::from_merges(merges, patch),
             (Err(_), Some(Ok(operations))) => {
@@ -79,7 +87,8 @@ impl ApplyPatch {
         }
         let Some(target) = &patch.target else { return Ok(ApplyPatch::Named(merges)) };
         if merges.len() > 1 {
-            return Err(Error::new("a file with several strategic merge patches cannot have a `target`").in_field("target"));
+            return Err(Error::new("a file with several strategic merge patches cannot have a `target`")
+                .in_field("target"));
         }
         match merges.pop() {
             None => Ok(ApplyPatch::Nothing),
@@ -113,7 +122,9 @@ impl Transformer for ApplyPatch {
                 let view = world.schemas.view();
                 for patch in patches {
                     let at = target_of(world, objects, patch)?;
-                    objects[at].apply_patch(patch, &view, world).map_err(|error| of_patch(patch, world, &error))?;
+                    objects[at]
+                        .apply_patch(patch, &view, world)
+                        .map_err(|error| of_patch(patch, world, &error))?;
                 }
                 Ok(())
             }
@@ -154,7 +165,8 @@ fn target_of(world: &World, objects: &[Resource], patch: &Resource) -> Result<us
                     near.effective_namespace(),
                     wanted.effective_namespace()
                 )),
-                None => error.hint("name, kind, apiVersion and namespace of the patch must be those of the object"),
+                None => error
+                    .hint("name, kind, apiVersion and namespace of the patch must be those of the object"),
             })
         }
         ref several => {
@@ -174,7 +186,12 @@ fn of_patch(patch: &Resource, world: &World, message: &str) -> Error {
 }
 
 /// Applies copies of a patch to the objects with these names.
-fn merge_into(world: &World, objects: &mut Vec<Resource>, selected: &[ResId], patch: &Resource) -> Result<(), Error> {
+fn merge_into(
+    world: &World,
+    objects: &mut Vec<Resource>,
+    selected: &[ResId],
+    patch: &Resource,
+) -> Result<(), Error> {
     let view = world.schemas.view();
     let selected: HashSet<&ResId> = selected.iter().collect();
     for resource in objects.iter_mut() {
@@ -210,8 +227,8 @@ fn apply_json(
                 || [names::LEGACY_PATH, names::LEGACY_INDEX, names::LEGACY_ID].contains(&&**key)
         });
         let kept = annotations;
-        let mut value =
-            json::to_json(&resource.tree).map_err(|error| of_object(resource, world, format!("cannot patch: {error}")))?;
+        let mut value = json::to_json(&resource.tree)
+            .map_err(|error| of_object(resource, world, format!("cannot patch: {error}")))?;
         json_patch::apply(&mut value, operations).map_err(|error| of_object(resource, world, error))?;
         resource.tree = json::from_json(&value);
         let mut annotations = resource.annotations();
@@ -227,7 +244,12 @@ pub(crate) struct MergePatches {
 }
 
 impl MergePatches {
-    pub(crate) fn new(world: &World, root: &str, entries: &[String], field: &str) -> Result<MergePatches, Error> {
+    pub(crate) fn new(
+        world: &World,
+        root: &str,
+        entries: &[String],
+        field: &str,
+    ) -> Result<MergePatches, Error> {
         let mut patches = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             // An entry may be the patch itself.
@@ -270,14 +292,17 @@ pub(crate) fn old_json_patch(
     inline: &str,
 ) -> Result<ApplyPatch, Error> {
     let target = target.filter(|target| !target.id.name.is_empty());
-    let Some(target) = target else { return Err(Error::new("a JSON patch needs a `target` with a `name`").in_field("target")) };
+    let Some(target) = target else {
+        return Err(Error::new("a JSON patch needs a `target` with a `name`").in_field("target"));
+    };
     let (text, field) = match (path.is_empty(), inline.is_empty()) {
         (true, true) => return Err(Error::new("a JSON patch needs `path` or `patch`")),
         (false, false) => return Err(Error::new("a JSON patch has either `path` or `patch`, not both")),
         (true, false) => (inline.to_owned(), "patch"),
         (false, true) => {
             let (_, content) = world.read(root, path).map_err(|error| error.in_field("path"))?;
-            let text = String::from_utf8(content.to_vec()).map_err(|_| Error::new("the patch is not UTF-8").in_field("path"))?;
+            let text = String::from_utf8(content.to_vec())
+                .map_err(|_| Error::new("the patch is not UTF-8").in_field("path"))?;
             (text, "path")
         }
     };
@@ -287,4 +312,3 @@ pub(crate) fn old_json_patch(
     }
     Ok(ApplyPatch::Json { operations, target: compile(target)?, renames: false })
 }
-

@@ -36,7 +36,9 @@ fn replace(world: &World, objects: &mut [Resource], replacement: &Replacement) -
     let Some(targets) = &replacement.targets else { return Err(Error::new("a replacement needs `targets`")) };
     let value = match (&replacement.source, &replacement.source_value) {
         (None, None) => return Err(Error::new("a replacement needs `source` or `sourceValue`")),
-        (Some(_), Some(_)) => return Err(Error::new("a replacement has either `source` or `sourceValue`, not both")),
+        (Some(_), Some(_)) => {
+            return Err(Error::new("a replacement has either `source` or `sourceValue`, not both"));
+        }
         (None, Some(text)) => Tree::new(Node::scalar(text.as_str())),
         (Some(source), None) => source_value(world, objects, source)?,
     };
@@ -68,13 +70,15 @@ fn is_target(world: &World, resource: &Resource, select: &Compiled, reject: &[Co
         return false;
     }
     let ids = ids_of(world, resource);
-    let rejected = reject.iter().any(|reject| !reject.names_nothing && ids.iter().any(|id| reject.fits_id(id)));
+    let rejected =
+        reject.iter().any(|reject| !reject.names_nothing && ids.iter().any(|id| reject.fits_id(id)));
     !rejected && ids.iter().any(|id| select.fits_id(id))
 }
 
 fn source_value(world: &World, objects: &[Resource], source: &ReplacementSource) -> Result<Carried, Error> {
     let wanted = source.id.to_id();
-    let mut found = objects.iter().filter(|resource| ids_of(world, resource).iter().any(|id| id.is_selected_by(&wanted)));
+    let mut found =
+        objects.iter().filter(|resource| ids_of(world, resource).iter().any(|id| id.is_selected_by(&wanted)));
     let resource = match (found.next(), found.next()) {
         (None, _) => return Err(Error::new(format!("no object fits the source: {}", for_people(&wanted)))),
         (Some(a), Some(b)) => {
@@ -134,7 +138,12 @@ fn copy_to(resource: &mut Resource, value: &Carried, target: &ReplacementTarget)
     Ok(())
 }
 
-fn set_value(tree: &mut Tree, at: NodeId, value: &Carried, options: Option<&FieldOptions>) -> Result<(), String> {
+fn set_value(
+    tree: &mut Tree,
+    at: NodeId,
+    value: &Carried,
+    options: Option<&FieldOptions>,
+) -> Result<(), String> {
     let source = value.get(value.root());
     let mut text = std::sync::Arc::clone(&source.value);
     if let Some(options) = options.filter(|options| !options.delimiter.is_empty()) {
@@ -215,4 +224,3 @@ fn write_structure(tree: &Tree, original: &str) -> Option<String> {
     }
     Some(crate::render::write_v3::to_text(tree).trim().to_owned())
 }
-

@@ -38,7 +38,8 @@ impl Transformer for SetReplicas {
             return Ok(());
         }
         let kinds: Vec<&str> = self.specs.iter().map(|spec| &*spec.gvk.kind).collect();
-        let message = format!("no object named `{}` has replicas; looked for {}", self.replica.name, kinds.join(", "));
+        let message =
+            format!("no object named `{}` has replicas; looked for {}", self.replica.name, kinds.join(", "));
         Err(Error::new(message))
     }
 }

@@ -14,8 +14,10 @@ use crate::render::world::World;
 pub(crate) fn sort(world: &World, objects: &mut Vec<Resource>, options: &SortOptions) -> Result<(), Error> {
     match (options.order.as_str(), &options.legacy) {
         ("fifo", None) => Ok(()),
-        ("fifo", Some(_)) => Err(Error::new("`legacySortOptions` is set, but the order is `fifo`, not `legacy`")
-            .in_field("sortOptions.legacySortOptions")),
+        ("fifo", Some(_)) => {
+            Err(Error::new("`legacySortOptions` is set, but the order is `fifo`, not `legacy`")
+                .in_field("sortOptions.legacySortOptions"))
+        }
         ("legacy", Some((first, last))) => {
             let first: Vec<&str> = first.iter().map(String::as_str).collect();
             let last: Vec<&str> = last.iter().map(String::as_str).collect();
@@ -27,7 +29,12 @@ pub(crate) fn sort(world: &World, objects: &mut Vec<Resource>, options: &SortOpt
 }
 
 /// The fixed order of kinds.
-pub(crate) fn by_kind(world: &World, objects: &mut Vec<Resource>, first: &[&str], last: &[&str]) -> Result<(), Error> {
+pub(crate) fn by_kind(
+    world: &World,
+    objects: &mut Vec<Resource>,
+    first: &[&str],
+    last: &[&str],
+) -> Result<(), Error> {
     let mut ranks: HashMap<&str, i64> = HashMap::new();
     for (i, kind) in first.iter().enumerate() {
         ranks.insert(kind, i as i64 - first.len() as i64);

@@ -25,16 +25,17 @@ pub(crate) struct ValueTarget {
 impl Transformer for AddValue {
     fn transform(&self, world: &World, objects: &mut Vec<Resource>) -> Result<(), Error> {
         for target in &self.targets {
-            let selected = objects
-                .iter_mut()
-                .filter(|resource| target.selector.as_ref().is_none_or(|selector| selector.selects(resource, world)));
+            let selected = objects.iter_mut().filter(|resource| {
+                target.selector.as_ref().is_none_or(|selector| selector.selects(resource, world))
+            });
             for resource in selected {
                 if target.field_path == "metadata/namespace" {
                     let namespace = SetNamespace { namespace: self.value.clone(), ..SetNamespace::default() };
                     namespace.apply_to(world, resource)?;
                     continue;
                 }
-                self.add(resource, target).map_err(|error| of_path(resource, world, &target.field_path, &error))?;
+                self.add(resource, target)
+                    .map_err(|error| of_path(resource, world, &target.field_path, &error))?;
             }
         }
         Ok(())

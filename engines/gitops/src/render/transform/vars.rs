@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-
 use super::fields::of_path;
 use crate::render::config::FieldSpec;
 use crate::render::error::Error;
@@ -60,7 +59,10 @@ pub(crate) fn resolve(
             done.map_err(|error| match error {
                 SetError::Path(error) => of_path(resource, world, &spec.path, &error),
                 SetError::NotText => {
-                    let error = PathError::Kind(crate::render::node::WrongKind { expected: "text", found: "other value" });
+                    let error = PathError::Kind(crate::render::node::WrongKind {
+                        expected: "text",
+                        found: "other value",
+                    });
                     of_path(resource, world, &spec.path, &error)
                 }
             })?;
@@ -77,10 +79,14 @@ pub(crate) fn resolve(
 fn value_of(objects: &[Resource], var: &Var) -> Result<Value, Error> {
     let holder = objects.iter().find(|resource| resource.vars.iter().any(|name| **name == *var.name));
     let Some(holder) = holder else {
-        let message = format!("no object fits the var `{}`: {} `{}`", var.name, var.gvk.kind, var.object_name);
+        let message =
+            format!("no object fits the var `{}`: {} `{}`", var.name, var.gvk.kind, var.object_name);
         return Err(Error::new(message).in_field("vars"));
     };
-    let missing = || Error::new(format!("the var `{}` asks for `{}`, which is not there", var.name, var.field_path)).in_field("vars");
+    let missing = || {
+        Error::new(format!("the var `{}` asks for `{}`, which is not there", var.name, var.field_path))
+            .in_field("vars")
+    };
     let path = with_indices(&split_smart(&var.field_path));
     let tree = &holder.tree;
     let at = tree.lookup(tree.root(), &path).ok().flatten().ok_or_else(missing)?;
@@ -106,7 +112,8 @@ fn with_indices(path: &[String]) -> Vec<String> {
     let mut parts = Vec::new();
     for part in path {
         let split = part.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
-        match split.filter(|(_, index)| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())) {
+        match split.filter(|(_, index)| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
+        {
             Some((name, index)) => {
                 if !name.is_empty() {
                     parts.push(name.to_owned());
@@ -234,4 +241,3 @@ impl Replacer<'_> {
         Some(value.clone())
     }
 }
-
