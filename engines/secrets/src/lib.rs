@@ -1,0 +1,6 @@
+//! Encrypted secrets that review, merge and rotate like code.
+
+pub mod error;
+pub mod seal;
+
+pub use error::{Error, Reason};
