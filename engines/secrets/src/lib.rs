@@ -1,6 +1,7 @@
 //! Encrypted secrets that review, merge and rotate like code.
 
 pub mod error;
+pub mod file;
 pub mod seal;
 
 pub use error::{Error, Reason};

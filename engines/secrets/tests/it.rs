@@ -1,0 +1,7 @@
+//! Tests of the crate as others use it.
+
+mod it {
+    mod files;
+    mod random_files;
+    mod support;
+}
