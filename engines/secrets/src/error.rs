@@ -20,7 +20,9 @@ pub enum Error {
     #[error("data key `{0}` was exchanged: its id does not fit it")]
     KeyExchanged(String),
     /// The list of recipients was changed by somebody who does not hold the data key.
-    #[error("the recipients of data key `{0}` were changed by somebody who cannot read it, or it was moved here")]
+    #[error(
+        "the recipients of data key `{0}` were changed by somebody who cannot read it, or it was moved here"
+    )]
     RecipientsChanged(String),
     /// No identity at hand is among the recipients.
     #[error("none of the {n_identities} identities at hand can unwrap data key `{key}`{}", wrapped_for(.recipients))]

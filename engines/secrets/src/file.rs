@@ -10,9 +10,13 @@
 pub mod back;
 pub mod change;
 pub(crate) mod check;
+pub mod convert;
 pub mod keys;
+pub mod lint;
+pub mod merge;
 pub(crate) mod plain;
 pub(crate) mod splice;
+pub mod textconv;
 pub mod view;
 
 use dodai_api::dodai::encrypted_secret::EncryptedSecretSpec;
@@ -132,9 +136,11 @@ impl Found {
 
     /// All data keys, each unwrapped or with the reason why not.
     pub(crate) fn data_keys(&self, binding: &Binding, keyring: &Keyring) -> DataKeys {
-        let unwrapped = self.spec.keys.iter().map(|wrapped| {
-            (wrapped.id.clone(), wrapping::unwrap(wrapped, binding, keyring))
-        });
+        let unwrapped = self
+            .spec
+            .keys
+            .iter()
+            .map(|wrapped| (wrapped.id.clone(), wrapping::unwrap(wrapped, binding, keyring)));
         DataKeys(unwrapped.collect())
     }
 
@@ -262,7 +268,11 @@ fn data_entries(document: &Document) -> FileResult<Vec<DataEntry>> {
             return Err(FileError::at(document, *key, "a key of `spec.data` must be a text"));
         };
         if name == "<<" {
-            return Err(FileError::at(document, *key, "values cannot be merged in: each is sealed for its key"));
+            return Err(FileError::at(
+                document,
+                *key,
+                "values cannot be merged in: each is sealed for its key",
+            ));
         }
         let text = splice::scalar_text(document, *node).map(str::to_owned);
         found.push(DataEntry { key: name.to_owned(), key_node: *key, node: *node, text });

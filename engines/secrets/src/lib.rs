@@ -2,6 +2,9 @@
 
 pub mod error;
 pub mod file;
+pub mod places;
+pub mod rotation;
+pub mod rules;
 pub mod seal;
 
 pub use error::{Error, Reason};

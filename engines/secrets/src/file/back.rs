@@ -56,8 +56,7 @@ pub fn back(original: Option<&str>, edited: &str, sealing: &Sealing<'_>) -> File
 
 /// The object before the edit: of the same name, else one that is gone under its old name and shares a data key.
 fn match_original<'a>(found: &Found, edited: &[Found], originals: &'a [Found]) -> Option<&'a Found> {
-    let same_name =
-        |one: &Found, other: &Found| one.name == other.name && one.namespace == other.namespace;
+    let same_name = |one: &Found, other: &Found| one.name == other.name && one.namespace == other.namespace;
     originals.iter().find(|original| same_name(original, found)).or_else(|| {
         originals.iter().find(|original| {
             !edited.iter().any(|edited| same_name(edited, original))
@@ -77,7 +76,11 @@ struct Object<'a> {
 }
 
 impl<'a> Object<'a> {
-    fn new(found: &'a Found, original: Option<&'a Found>, sealing: &'a Sealing<'a>) -> FileResult<Object<'a>> {
+    fn new(
+        found: &'a Found,
+        original: Option<&'a Found>,
+        sealing: &'a Sealing<'a>,
+    ) -> FileResult<Object<'a>> {
         let binding = found.binding()?;
         let original = match original {
             Some(original) => Some((original, original.binding()?)),
@@ -86,7 +89,9 @@ impl<'a> Object<'a> {
         if let Some((original, _)) = &original
             && original.spec.keys != found.spec.keys
         {
-            return Err(found.error(&"`spec.keys` was edited: who may read is changed with `dodai secret rotate`"));
+            return Err(
+                found.error(&"`spec.keys` was edited: who may read is changed with `dodai secret rotate`")
+            );
         }
         let keys = match &original {
             Some((original, binding)) => original.data_keys(binding, sealing.keyring),
@@ -199,7 +204,8 @@ impl<'a> Object<'a> {
 
     fn seal_one(&self, key: &DataKey, entry: &DataEntry, plain: &[u8]) -> FileResult<String> {
         // A value that only moved is as old as it was.
-        let before = self.original.as_ref().and_then(|(original, _)| original.entry(&entry.key)?.text.clone());
+        let before =
+            self.original.as_ref().and_then(|(original, _)| original.entry(&entry.key)?.text.clone());
         let opened = before.and_then(|text| self.open_original(&entry.key, &text).ok());
         let set_at_s = match opened {
             Some(opened) if opened.value.as_slice() == plain => opened.set_at_s,
@@ -207,7 +213,9 @@ impl<'a> Object<'a> {
         };
         SealedValue::seal(key, &self.binding, &entry.key, plain, set_at_s)
             .map(|sealed| sealed.to_string())
-            .map_err(|error| FileError::at(&self.found.document, entry.node, format!("`{}`: {error}", entry.key)))
+            .map_err(|error| {
+                FileError::at(&self.found.document, entry.node, format!("`{}`: {error}", entry.key))
+            })
     }
 
     /// The data key for what is sealed now.

@@ -21,7 +21,10 @@ pub fn set(
     blind: bool,
     sealing: &Sealing<'_>,
 ) -> FileResult<String> {
-    if key.is_empty() || key.len() > 253 || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+    if key.is_empty()
+        || key.len() > 253
+        || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    {
         return Err(FileError::new(format!(
             "`{key}` cannot be a key of a Secret: letters, digits, `-`, `_`, `.` only"
         )));
@@ -42,11 +45,8 @@ pub fn set(
         .map_err(|error| found.error(&error))?
         .to_string();
     let mut edits = Edits::default();
-    let mut data: Vec<(String, String)> = found
-        .data
-        .iter()
-        .map(|entry| (entry.key.clone(), entry.text.clone().unwrap_or_default()))
-        .collect();
+    let mut data: Vec<(String, String)> =
+        found.data.iter().map(|entry| (entry.key.clone(), entry.text.clone().unwrap_or_default())).collect();
     match found.data.iter().position(|entry| entry.key == key) {
         Some(at) if found.data[at].text.is_some() => {
             put(&mut edits, &found, &found.data[at], &sealed);
@@ -147,7 +147,11 @@ pub fn show(
     let found = find_one(text, object)?;
     let Some(entry) = found.entry(key) else {
         let keys: Vec<&str> = found.data.iter().map(|entry| entry.key.as_str()).collect();
-        return Err(FileError::new(format!("`{}` has no `{key}`; it has: {}", found.display_name(), keys.join(", "))));
+        return Err(FileError::new(format!(
+            "`{}` has no `{key}`; it has: {}",
+            found.display_name(),
+            keys.join(", ")
+        )));
     };
     let opened = super::view::open(&found, key, entry.text.as_deref().unwrap_or_default(), keyring);
     opened

@@ -17,7 +17,9 @@ pub(crate) struct Meant {
 /// Refuses a new text that is not the old one with the given objects changed.
 pub(crate) fn check(old: &str, new: &str, meant: &[Meant]) -> FileResult<()> {
     let unfaithful = || {
-        FileError::new("this file is written in a way that cannot be changed safely here; nothing was changed")
+        FileError::new(
+            "this file is written in a way that cannot be changed safely here; nothing was changed",
+        )
     };
     let before = documents(old)?;
     let after = documents(new).map_err(|_| unfaithful())?;

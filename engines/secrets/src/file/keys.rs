@@ -73,10 +73,7 @@ fn wanted(found: &Found, sealing: &Sealing<'_>) -> FileResult<Vec<Recipient>> {
     Ok(sealing.recipients.to_vec())
 }
 
-fn change_all(
-    text: &str,
-    change: impl Fn(&Found, &mut Edits) -> FileResult<Meant>,
-) -> FileResult<String> {
+fn change_all(text: &str, change: impl Fn(&Found, &mut Edits) -> FileResult<Meant>) -> FileResult<String> {
     let mut edits = Edits::default();
     let mut meant = Vec::new();
     for found in find_all(text)?.iter().filter(|found| !found.decrypted) {
@@ -92,7 +89,8 @@ pub(crate) fn replace_keys(edits: &mut Edits, found: &Found, keys: &[WrappedKey]
     let document = &found.document;
     let cannot = || found.error(&"`spec.keys` is written in a way that cannot be changed here");
     let spec = find(document, &["spec"]);
-    let Some(node) = find(document, &["spec", "keys"]).filter(|node| !splice::is_null(document, *node)) else {
+    let Some(node) = find(document, &["spec", "keys"]).filter(|node| !splice::is_null(document, *node))
+    else {
         return insert_keys(edits, found, keys).ok_or_else(cannot);
     };
     if let NodeKind::Sequence { items, style: StructureStyle::Block } = &document.node(node).kind
@@ -173,7 +171,8 @@ fn finely(edits: &mut Edits, found: &Found, items: &[NodeId], keys: &[WrappedKey
         }
         edits.replace(document.node(mac).range(), splice::quoted(&new.mac));
         let (_, list) = entry(document, *item, "recipients")?;
-        let NodeKind::Sequence { items: entries, style: StructureStyle::Block } = &document.node(list).kind else {
+        let NodeKind::Sequence { items: entries, style: StructureStyle::Block } = &document.node(list).kind
+        else {
             return None;
         };
         if entries.len() != old.recipients.len() {

@@ -56,7 +56,9 @@ fn is_block_text(text: &str) -> bool {
         && !body.starts_with([' ', '\t', '\n'])
         && !body.ends_with('\n')
         && body.split('\n').all(|line| line.is_empty() || !line.trim().is_empty())
-        && body.chars().all(|c| c == '\n' || c == '\t' || (' '..='~').contains(&c) || ('\u{a0}'..='\u{d7ff}').contains(&c))
+        && body.chars().all(|c| {
+            c == '\n' || c == '\t' || (' '..='~').contains(&c) || ('\u{a0}'..='\u{d7ff}').contains(&c)
+        })
         && !body.contains(['\u{2028}', '\u{2029}'])
 }
 

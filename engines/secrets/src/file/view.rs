@@ -72,13 +72,11 @@ fn show(found: &Found, keyring: &Keyring, edits: &mut Edits, closed: &mut Vec<Cl
         match opened {
             Ok(opened) => match written(found, entry, &opened.value) {
                 Some((range, text)) => edits.replace(range, text.as_str()),
-                None => return Err(FileError::at(document, entry.node, "a value with a tag cannot be shown")),
+                None => {
+                    return Err(FileError::at(document, entry.node, "a value with a tag cannot be shown"));
+                }
             },
-            Err(error) => closed.push(Closed {
-                object: found.display_name(),
-                key: entry.key.clone(),
-                error,
-            }),
+            Err(error) => closed.push(Closed { object: found.display_name(), key: entry.key.clone(), error }),
         }
     }
     Ok(())

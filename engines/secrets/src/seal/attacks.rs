@@ -17,7 +17,12 @@ use crate::error::{Error, KmsError, KmsErrorKind};
 const CREATED: &str = "2026-11-26T10:00:00Z";
 
 fn home() -> Binding {
-    Binding { scope: Scope::Strict, namespace: "shop".into(), name: "payments".into(), type_: "Opaque".into() }
+    Binding {
+        scope: Scope::Strict,
+        namespace: "shop".into(),
+        name: "payments".into(),
+        type_: "Opaque".into(),
+    }
 }
 
 fn person() -> (Keyring, Recipient) {
@@ -118,7 +123,9 @@ fn truncated_and_changed_values_are_refused() {
         bytes[at] = before;
     }
     // One value has one text: what base64 would also read is refused.
-    for text in [format!("{sealed}="), format!("{sealed}\n"), format!(" {sealed}"), sealed.replace("v1:", "V1:")] {
+    for text in
+        [format!("{sealed}="), format!("{sealed}\n"), format!(" {sealed}"), sealed.replace("v1:", "V1:")]
+    {
         assert!(open(&text).is_err(), "{text:?}");
     }
 }
@@ -212,7 +219,12 @@ impl Kms for TableKms {
         }
     }
 
-    fn encrypt(&self, _: &str, plain: &[u8], context: &BTreeMap<String, String>) -> Result<Vec<u8>, KmsError> {
+    fn encrypt(
+        &self,
+        _: &str,
+        plain: &[u8],
+        context: &BTreeMap<String, String>,
+    ) -> Result<Vec<u8>, KmsError> {
         let mut table = self.0.lock().unwrap();
         table.push((plain.to_vec(), context.clone()));
         Ok(vec![table.len() as u8 - 1])
@@ -228,10 +240,20 @@ fn kms_is_asked_with_the_context_of_the_object_that_asks() {
     assert!(unwrap(&good, &home(), &keyring).is_ok());
     let elsewhere = Binding { namespace: "attacker".into(), ..home() };
     let refused = unwrap(&good, &elsewhere, &keyring).unwrap_err();
-    assert!(matches!(&refused, Error::Kms { error, .. } if error.kind == KmsErrorKind::WrongContext), "{refused:?}");
+    assert!(
+        matches!(&refused, Error::Kms { error, .. } if error.kind == KmsErrorKind::WrongContext),
+        "{refused:?}"
+    );
     // Without namespace and name in the context KMS decrypts for anybody; then only our own MAC is left.
     let weak = without(Check::KmsContext, || {
-        let good = wrap(&data_key, &home(), &[Recipient::parse("arn:aws:kms:eu-west-1:111122223333:key/abc").unwrap()], CREATED, &keyring).unwrap();
+        let good = wrap(
+            &data_key,
+            &home(),
+            &[Recipient::parse("arn:aws:kms:eu-west-1:111122223333:key/abc").unwrap()],
+            CREATED,
+            &keyring,
+        )
+        .unwrap();
         unwrap(&good, &elsewhere, &keyring).unwrap_err()
     });
     assert_eq!(weak, Error::RecipientsChanged(data_key.id()));

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use dodai_api::dodai::encrypted_secret::{EncryptedSecret, EncryptedSecretSpec, Scope};
 use kube::ResourceExt;
 
-use crate::seal::checks::{Check, on};
 use crate::error::Error;
+use crate::seal::checks::{Check, on};
 
 /// Context of sealed values.
 const VALUE_CONTEXT: &str = "dodai.dev/EncryptedSecret/v1/value";

@@ -72,12 +72,6 @@ impl DataKey {
         hmac(key.as_slice(), message)
     }
 
-    /// A hash of a value that says only whether two values are equal, and only to whoever holds the data key.
-    pub(crate) fn keyed_hash(&self, value: &[u8]) -> [u8; 32] {
-        let key: Zeroizing<[u8; 32]> = self.derive(b"dodai.dev/EncryptedSecret/v1/hash");
-        hmac(key.as_slice(), value)
-    }
-
     fn derive<const N: usize>(&self, info: &[u8]) -> Zeroizing<[u8; N]> {
         let mut out = Zeroizing::new([0; N]);
         Hkdf::<Sha256>::new(None, &self.0)

@@ -9,6 +9,7 @@ use age::secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
 use crate::error::KmsError;
+use crate::seal::data_key::hmac;
 
 /// Longest wrapped data key, bytes.
 pub const WRAPPED_BYTES_MAX: usize = 16 << 10;
@@ -163,6 +164,14 @@ impl Keyring {
     /// The public halves of the identities.
     pub fn recipients(&self) -> Vec<String> {
         self.identities.iter().filter_map(Identity::recipient).collect()
+    }
+
+    /// A hash of a value that tells only whoever has the first identity whether two values are equal; it stays the same
+    /// when a value is sealed anew. `None` without an age identity.
+    pub fn keyed_hash(&self, value: &[u8]) -> Option<[u8; 32]> {
+        let secret = self.identities.iter().find_map(Identity::secret_text)?;
+        let key = Zeroizing::new(hmac(secret.as_bytes(), b"dodai.dev/EncryptedSecret/v1/local-hash"));
+        Some(hmac(key.as_slice(), value))
     }
 
     /// Opens a small age file, binary or armored.

@@ -9,9 +9,9 @@ use chacha20poly1305::aead::{Aead, KeyInit, OsRng, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
+use crate::error::Error;
 use crate::seal::binding::Binding;
 use crate::seal::data_key::{DataKey, is_id};
-use crate::error::Error;
 
 /// Longest value, bytes: what a Secret may hold in all.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
@@ -53,9 +53,9 @@ impl fmt::Debug for Opened {
 
 /// Whether a text claims to be sealed. What claims it and is not is damaged, never taken for plaintext.
 pub fn looks_sealed(text: &str) -> bool {
-    text.strip_prefix(VERSION).and_then(|rest| rest.strip_prefix(':')).is_some_and(|rest| {
-        rest.split_once(':').is_some_and(|(id, _)| is_id(id))
-    })
+    text.strip_prefix(VERSION)
+        .and_then(|rest| rest.strip_prefix(':'))
+        .is_some_and(|rest| rest.split_once(':').is_some_and(|(id, _)| is_id(id)))
 }
 
 impl SealedValue {

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dodai_api::dodai::encrypted_secret::{WrappedKey, WrappedRecipient};
 
+use crate::error::{Error, KmsError, KmsErrorKind};
 use crate::seal::binding::{Binding, push};
 use crate::seal::checks::{Check, on};
 use crate::seal::data_key::{DataKey, equal};
 use crate::seal::keyring::{AgeError, Keyring, WRAPPED_BYTES_MAX, seal_age};
 use crate::seal::recipient::Recipient;
-use crate::error::{Error, KmsError, KmsErrorKind};
 
 /// Most recipients of a data key.
 pub const RECIPIENTS_MAX: usize = 100;
@@ -81,8 +81,7 @@ fn wrap_for(
 ) -> Result<WrappedRecipient, Error> {
     match recipient {
         Recipient::Age(age) => {
-            let wrapped =
-                seal_age(age, data_key.bytes()).ok_or_else(|| Error::BadRecipient(age.clone()))?;
+            let wrapped = seal_age(age, data_key.bytes()).ok_or_else(|| Error::BadRecipient(age.clone()))?;
             Ok(WrappedRecipient { age: Some(age.clone()), kms: None, wrapped: STANDARD.encode(wrapped) })
         }
         Recipient::Kms(arn) => {

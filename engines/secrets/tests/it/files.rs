@@ -31,7 +31,8 @@ fn a_blind_add_needs_no_right_to_read_and_rekey_brings_the_keys_together() {
     let text = file_with(&alice, &[("TOKEN", "first")]);
     let recipients = [alice.recipient.clone()];
     // Bob has no identity among the recipients, and only their public halves.
-    let blind = change::set(&text, None, "NEW", b"from bob", true, &sealing(&bob.keyring, &recipients)).unwrap();
+    let blind =
+        change::set(&text, None, "NEW", b"from bob", true, &sealing(&bob.keyring, &recipients)).unwrap();
     assert!(blind.starts_with(text.lines().next().unwrap()));
     assert_eq!(value(&blind, &alice.keyring, "NEW").unwrap(), "from bob");
     assert_eq!(value(&blind, &bob.keyring, "NEW"), None);
@@ -93,7 +94,8 @@ fn an_edit_seals_what_changed_and_keeps_the_rest() {
     assert_eq!(value(&new, &alice.keyring, "A").unwrap(), "uno");
     assert_eq!(value(&new, &alice.keyring, "D").unwrap(), "0644");
     assert!(!new.contains("uno") && !new.contains("0644"));
-    let line = |text: &str, key: &str| text.lines().find(|line| line.trim().starts_with(key)).unwrap().to_owned();
+    let line =
+        |text: &str, key: &str| text.lines().find(|line| line.trim().starts_with(key)).unwrap().to_owned();
     for key in ["B:", "C:", "mac:", "wrapped:"] {
         assert_eq!(line(&text, key), line(&new, key));
     }

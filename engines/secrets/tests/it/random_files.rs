@@ -23,10 +23,45 @@ fn env(name: &str) -> Option<u64> {
 
 fn random_value(rng: &mut Rng) -> Vec<u8> {
     let texts = [
-        "", "plain", "0644", "yes", "null", "~", "a: b # c", "- x", "'quoted'", "\"", "line\nline\n", "line\nline",
-        "-----BEGIN X-----\nAAAA\n-----END X-----\n", "tab\there", " lead", "trail ", "a\n\nb\n", "\n", "a\n\n",
-        "  indented\nb\n", "ümlaut\nzweite", "\r\n", "a\u{2028}b", "emoji 😀", "{json: 1}", "[a, b]", "*alias", "&a",
-        "!!binary x", "v1:k", "%x", "@x", "`x`", "| x", "> x", "a #b", "key: |\n  x\n", "\u{7f}\u{1}", "x\n  \ny",
+        "",
+        "plain",
+        "0644",
+        "yes",
+        "null",
+        "~",
+        "a: b # c",
+        "- x",
+        "'quoted'",
+        "\"",
+        "line\nline\n",
+        "line\nline",
+        "-----BEGIN X-----\nAAAA\n-----END X-----\n",
+        "tab\there",
+        " lead",
+        "trail ",
+        "a\n\nb\n",
+        "\n",
+        "a\n\n",
+        "  indented\nb\n",
+        "ümlaut\nzweite",
+        "\r\n",
+        "a\u{2028}b",
+        "emoji 😀",
+        "{json: 1}",
+        "[a, b]",
+        "*alias",
+        "&a",
+        "!!binary x",
+        "v1:k",
+        "%x",
+        "@x",
+        "`x`",
+        "| x",
+        "> x",
+        "a #b",
+        "key: |\n  x\n",
+        "\u{7f}\u{1}",
+        "x\n  \ny",
     ];
     match rng.u8(..5) {
         0 => (0..rng.usize(1..40)).map(|_| rng.u8(..)).collect(),
@@ -37,11 +72,16 @@ fn random_value(rng: &mut Rng) -> Vec<u8> {
 
 /// One EncryptedSecret, with each thing written in one of the ways YAML has.
 fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, String, Vec<u8>)>) -> String {
-    let binding =
-        Binding { scope: Default::default(), namespace: "shop".into(), name: name.into(), type_: "Opaque".into() };
+    let binding = Binding {
+        scope: Default::default(),
+        namespace: "shop".into(),
+        name: name.into(),
+        type_: "Opaque".into(),
+    };
     let key = DataKey::generate().unwrap();
     let recipients = [alice.recipient.clone()];
-    let wrapped = wrapping::wrap(&key, &binding, &recipients, "2026-11-26T10:00:00Z", &alice.keyring).unwrap();
+    let wrapped =
+        wrapping::wrap(&key, &binding, &recipients, "2026-11-26T10:00:00Z", &alice.keyring).unwrap();
     let mut data = Vec::new();
     for number in 0..rng.usize(1..6) {
         let (name_of, value) = (format!("KEY_{number}"), random_value(rng));
@@ -54,13 +94,18 @@ fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, S
     let comment = |rng: &mut Rng| ["", "", "  # a comment: with | and >", "   "][rng.usize(..4)];
     let blank = |rng: &mut Rng| ["", "", "\n", "\n# between\n\n"][rng.usize(..4)];
     let mut text = String::new();
-    text.push_str(["apiVersion: dodai.dev/v1alpha1\n", "apiVersion: \"dodai.dev/v1alpha1\"  # v\n"][rng.usize(..2)]);
+    text.push_str(
+        ["apiVersion: dodai.dev/v1alpha1\n", "apiVersion: \"dodai.dev/v1alpha1\"  # v\n"][rng.usize(..2)],
+    );
     text.push_str(["kind: EncryptedSecret\n", "kind: 'EncryptedSecret' # kind\n"][rng.usize(..2)]);
     text.push_str(blank(rng));
     if rng.bool() {
         let _ = writeln!(text, "metadata: {{name: {name}, namespace: shop}}");
     } else {
-        let _ = writeln!(text, "metadata:\n{one}namespace: shop\n{one}annotations: {{a/b: &x y, c: *x}}\n{one}name: \"{name}\"");
+        let _ = writeln!(
+            text,
+            "metadata:\n{one}namespace: shop\n{one}annotations: {{a/b: &x y, c: *x}}\n{one}name: \"{name}\""
+        );
     }
     let _ = writeln!(text, "spec:{}", comment(rng));
     let keys = serde_json::to_value([&wrapped]).unwrap();
@@ -76,7 +121,12 @@ fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, S
     let mut data_text = String::new();
     if rng.u8(..4) == 0 {
         let entries: Vec<String> = data.iter().map(|(key, sealed)| format!("{key}: \"{sealed}\"")).collect();
-        let _ = writeln!(data_text, "{one}data: {{{}}}{}", entries.join([", ", ",\n      "][rng.usize(..2)]), comment(rng));
+        let _ = writeln!(
+            data_text,
+            "{one}data: {{{}}}{}",
+            entries.join([", ", ",\n      "][rng.usize(..2)]),
+            comment(rng)
+        );
     } else {
         let _ = writeln!(data_text, "{one}data:{}", comment(rng));
         for (key, sealed) in &data {
@@ -143,11 +193,17 @@ fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
         let shown = view::view(&text, &alice.keyring).unwrap();
         assert!(shown.closed.is_empty(), "run {run}: {:?}\n{text}", shown.closed);
         let again = back::back(Some(&text), &shown.text, &sealing(&alice.keyring, &[]));
-        let again = again.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}\n=== shown\n{}", &*shown.text));
+        let again =
+            again.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}\n=== shown\n{}", &*shown.text));
         assert_eq!(*again, text, "run {run}, shown:\n{}", &*shown.text);
         // Sealed with nothing to compare with: other ciphertext, the same values.
         let fresh = back::back(None, &shown.text, &sealing(&alice.keyring, &[])).unwrap();
-        assert_eq!(sorted(opened(&fresh, &alice.keyring)), sorted(expected.clone()), "run {run}:\n{}", &*shown.text);
+        assert_eq!(
+            sorted(opened(&fresh, &alice.keyring)),
+            sorted(expected.clone()),
+            "run {run}:\n{}",
+            &*shown.text
+        );
 
         let (object, key, _) = &values[rng.usize(..values.len())];
         let new_value = random_value(&mut rng);
@@ -164,10 +220,15 @@ fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
         let through = through.unwrap_or_else(|error| panic!("run {run}: {error}\n{}", &*edited.text));
         assert_eq!(sorted(opened(&through, &alice.keyring)), sorted(wanted), "run {run}");
 
-        let added = change::set(&text, Some(object), "ADDED", b"new", rng.bool(), &sealing(&alice.keyring, &[]));
+        let added =
+            change::set(&text, Some(object), "ADDED", b"new", rng.bool(), &sealing(&alice.keyring, &[]));
         let added = added.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}"));
         let mut wanted = expected;
         wanted.push((format!("{object}/ADDED"), b"new".to_vec()));
-        assert_eq!(sorted(opened(&added, &alice.keyring)), sorted(wanted), "run {run}:\n{text}\n===\n{added}");
+        assert_eq!(
+            sorted(opened(&added, &alice.keyring)),
+            sorted(wanted),
+            "run {run}:\n{text}\n===\n{added}"
+        );
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn opened(text: &str, keyring: &Keyring) -> Vec<(String, Vec<u8>)> {
 /// One value as text.
 pub(crate) fn value(text: &str, keyring: &Keyring, key: &str) -> Option<String> {
     let all = opened(text, keyring);
-    all.into_iter().find(|(name, _)| name.ends_with(&format!("/{key}"))).map(|(_, value)| {
-        String::from_utf8(value).unwrap()
-    })
+    all.into_iter()
+        .find(|(name, _)| name.ends_with(&format!("/{key}")))
+        .map(|(_, value)| String::from_utf8(value).unwrap())
 }
