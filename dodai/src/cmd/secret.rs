@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 pub(crate) use cli::Secret;
 use cli::Verb;
+pub(crate) use files::rules_of;
 
 use crate::cli::Global;
 use crate::failure::Result;

@@ -2,6 +2,8 @@
 
 mod it {
     mod files;
+    mod live;
+    mod plans;
     mod random_files;
     mod support;
 }
