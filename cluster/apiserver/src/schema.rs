@@ -6,6 +6,7 @@
 //! Leaves out: custom resources (`crd/structural.rs`).
 
 pub(crate) mod decode;
+pub(crate) mod int_or_string;
 mod normal;
 pub(crate) mod quantity;
 pub(crate) mod source;
