@@ -157,6 +157,12 @@ impl Value {
         Value::List(Arc::new(List { items, kind: ListKind::Atomic }))
     }
 
+    /// An object with these fields. A field that is `Invalid` fails whoever reads it.
+    pub fn object(fields: impl IntoIterator<Item = (Arc<str>, Value)>) -> Value {
+        let entries = fields.into_iter().map(|(name, value)| (Key::String(name), value)).collect();
+        Value::Map(Arc::new(Map { entries, unknown: None, object: true }))
+    }
+
     /// An optional with a value.
     pub fn some(value: Value) -> Value {
         Value::Optional(Some(Arc::new(value)))

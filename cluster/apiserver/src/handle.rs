@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 
+use crate::admission;
+use crate::admission::attributes::Operation;
 use crate::authorize::authorize;
 use crate::codec::body_json;
 use crate::delete;
@@ -268,16 +270,19 @@ async fn main_write(
     match verb {
         "delete" => {
             let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
+            let warnings = admission::check_deletion(server, user, kind, &key, &options).await?;
             let deleted = delete::delete(server, kind, &key, &options).await?;
             let answer = delete::answer(kind, &key, &deleted);
-            if answer["kind"] == "Status" {
-                return Ok(Reply::value(200, &answer, Media { form: Form::Plain, ..media }));
-            }
-            read::value(kind, &answer, media, query)
+            let mut reply = match answer["kind"] == "Status" {
+                true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
+                false => read::value(kind, &answer, media, query)?,
+            };
+            warnings.iter().for_each(|warning| reply.warn(warning));
+            Ok(reply)
         }
         "deletecollection" => {
             let body = body_json(&read_body(body).await?, &head.headers)?;
-            delete_collection(server, kind, &key, query, media, &body).await
+            delete_collection(server, user, kind, &key, query, media, &body).await
         }
         _ => {
             if kind.verbs.iter().all(|verb| verb == "create") {
@@ -291,6 +296,7 @@ async fn main_write(
 
 async fn delete_collection(
     server: &Arc<Server>,
+    user: &User,
     kind: &Arc<Kind>,
     key: &Key,
     query: &Query,
@@ -303,6 +309,7 @@ async fn delete_collection(
     for object in &page.objects {
         let key = Key::new(kind.storage(), &object.namespace, &object.name);
         options.uid = Some(object.uid.to_string());
+        admission::check_deletion(server, user, kind, &key, &options).await?;
         match delete::delete(server, kind, &key, &options).await {
             Ok(_) => {}
             // Gone or replaced in between: not ours to delete.
@@ -346,6 +353,8 @@ pub(crate) async fn write_object(
         validation,
         warnings: Vec::new(),
         door,
+        options,
+        hooks: true,
     };
     let result = match verb {
         "create" => {
@@ -413,7 +422,7 @@ async fn subresource(
         "binding" | "eviction" => {
             let (head, body) = request.into_parts();
             let body = body_json(&read_body(body).await?, &head.headers)?;
-            special::pod(server, kind, &key, name, query, &body, media).await
+            special::pod(server, user, kind, &key, name, query, &body, media).await
         }
         "token" => {
             let (head, body) = request.into_parts();
@@ -421,6 +430,11 @@ async fn subresource(
             token::request::create(server, &key, &body, media)
         }
         "log" | "exec" | "attach" | "portforward" => {
+            if name != "log" {
+                let call = (Operation::Connect, name);
+                let options = kubelet::options(name, query);
+                admission::check_call((server, user, kind), &key, call, &options, false).await?;
+            }
             kubelet::forward(server, &key, name, query, request).await
         }
         _ => Err(ApiError::new(

@@ -162,3 +162,17 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
     }
     wrong
 }
+
+/// A name such as that of a webhook: a domain of at least three labels.
+pub(crate) fn fully_qualified(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return vec![String::new()];
+    }
+    if let Some(detail) = subdomain(text) {
+        return vec![detail];
+    }
+    if text.split('.').count() < 3 {
+        return vec!["should be a domain with at least three segments separated by dots".into()];
+    }
+    Vec::new()
+}

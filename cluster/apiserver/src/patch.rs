@@ -99,6 +99,22 @@ impl Patch {
     }
 }
 
+/// Applies the operations of a JSON patch.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub(crate) fn apply_operations(object: &mut Value, operations: &[Value]) -> Result<(), String> {
+    if operations.len() > OPERATIONS_MAX {
+        return Err(format!("a JSON patch may have {OPERATIONS_MAX} operations, got {}", operations.len()));
+    }
+    for operation in operations {
+        operate(object, operation).map_err(|detail| match detail {
+            Refused::Malformed(text) | Refused::Failed(text) => text,
+        })?;
+    }
+    Ok(())
+}
+
 /// RFC 7396.
 pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {

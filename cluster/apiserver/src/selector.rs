@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use crate::status::{ApiError, quote};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,6 +214,58 @@ impl LabelSelector {
                     return Err(fail(format!("found '{}', expected: ',' or 'end of string'", other.text())));
                 }
             }
+        }
+        Ok(LabelSelector(requirements))
+    }
+
+    /// Reads a LabelSelector object: nothing selects nothing, an empty one everything.
+    ///
+    /// # Errors
+    /// When a requirement is not valid, in upstream's words.
+    pub(crate) fn from_object(selector: &Value) -> Result<LabelSelector, String> {
+        let Some(selector) = selector.as_object() else {
+            return Ok(LabelSelector(vec![(String::new(), Operator::In(Vec::new()))]));
+        };
+        let mut requirements = Vec::new();
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            check_key(key)?;
+            check_value(key, &value)?;
+            requirements.push((key.clone(), Operator::In(vec![value])));
+        }
+        for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+            let key = expression["key"].as_str().unwrap_or_default().to_owned();
+            let values = expression["values"].as_array().into_iter().flatten();
+            let values: Vec<String> =
+                values.map(|value| value.as_str().unwrap_or_default().to_owned()).collect();
+            let operator = expression["operator"].as_str().unwrap_or_default();
+            if !matches!(operator, "In" | "NotIn" | "Exists" | "DoesNotExist") {
+                return Err(format!("{} is not a valid label selector operator", quote(operator)));
+            }
+            check_key(&key)?;
+            let listed = matches!(operator, "In" | "NotIn");
+            if listed && values.is_empty() {
+                return Err(
+                    "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+                        .into(),
+                );
+            }
+            if !listed && !values.is_empty() {
+                let shown = serde_json::Value::from(values);
+                return Err(format!(
+                    "values: Invalid value: {shown}: values set must be empty for exists and does not exist"
+                ));
+            }
+            for value in &values {
+                check_value(&key, value)?;
+            }
+            let operator = match operator {
+                "In" => Operator::In(values),
+                "NotIn" => Operator::NotIn(values),
+                "Exists" => Operator::Exists,
+                _ => Operator::Absent,
+            };
+            requirements.push((key, operator));
         }
         Ok(LabelSelector(requirements))
     }
