@@ -7,5 +7,6 @@ mod controllers {
     mod roll_outs;
     mod services;
     mod transcripts;
+    mod workloads;
     mod world;
 }

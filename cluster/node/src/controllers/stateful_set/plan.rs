@@ -332,20 +332,24 @@ impl<'a> Pass<'a> {
         true
     }
 
-    /// Deletes the highest Pod of another revision, if all above it are of the new one and available.
+    /// Deletes the highest Pod of another revision, if all above it are of the new one and available. One that serves
+    /// goes only while all others serve too; upstream does not look at those below it.
     fn replace_one(&self, plan: &mut Plan) {
         if !self.is_rolling() {
             return;
         }
+        let serves = |found: &Option<&Arc<Pod>>| found.is_some_and(|pod| self.is_available(pod));
+        let all_serve = self.places.iter().all(|(_, found)| serves(found));
         let update = self.update.name_any();
         let partition = usize::try_from(self.partition()).unwrap_or(0);
         for (_, found) in self.places.iter().skip(partition).rev() {
             let Some(pod) = found else { return };
-            if pod::revision(pod) != update && !pods::is_deleted(pod) {
+            let is_old = pod::revision(pod) != update && !pods::is_deleted(pod);
+            if is_old && (all_serve || !self.is_available(pod)) {
                 plan.delete(pod.as_ref());
                 return;
             }
-            if !self.is_available(pod) {
+            if !is_old && !self.is_available(pod) {
                 return;
             }
         }
