@@ -178,7 +178,7 @@ fn build_target(world: &World, target: &Target<'_>) -> Result<Vec<Resource>, Err
     note(&mut objects, "names that others refer to");
     vars::resolve(world, &mut objects, &all_vars, &config.var_reference)?;
     note(&mut objects, "vars");
-    drop_local(&mut objects);
+    drop_local(world, &mut objects)?;
     match (&target.kustomization.sort_options, world.options.order) {
         (Some(options), _) => sort::sort(world, &mut objects, options)?,
         (None, Order::Legacy) => sort::by_kind(world, &mut objects, &id::ORDER_FIRST, &id::ORDER_LAST)?,
@@ -189,12 +189,21 @@ fn build_target(world: &World, target: &Target<'_>) -> Result<Vec<Resource>, Err
     Ok(objects)
 }
 
-/// Objects that are only for tools are not printed.
-fn drop_local(objects: &mut Vec<Resource>) {
-    objects.retain(|resource| {
-        let is_local = resource.annotation(names::LOCAL_CONFIG).is_some_and(|value| &**value != "false");
-        !is_local && !resource.tree.is_nil_or_empty()
-    });
+/// Objects that are only for tools are not printed; those that lost their name are refused.
+fn drop_local(world: &World, objects: &mut Vec<Resource>) -> Result<(), Error> {
+    objects.retain(|resource| !resource.tree.is_nil_or_empty());
+    for resource in objects.iter() {
+        let missing = match (resource.kind().is_empty(), resource.name().is_empty()) {
+            (true, _) => "`kind`",
+            (false, true) if !resource.kind().ends_with("List") => "`metadata.name`",
+            _ => continue,
+        };
+        let message = format!("an object has no {missing} at the end of the build");
+        return Err(transform::fields::at_object(resource, world, message));
+    }
+    objects
+        .retain(|resource| resource.annotation(names::LOCAL_CONFIG).is_none_or(|value| &**value == "false"));
+    Ok(())
 }
 
 /// What upstream's command writes into `managed-by`: this renderer stands in for that version.
