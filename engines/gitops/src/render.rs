@@ -14,6 +14,7 @@ mod explain;
 mod fieldspec;
 mod files;
 mod generators;
+mod git;
 mod id;
 mod json;
 mod json_patch;
@@ -42,8 +43,10 @@ pub use cache::Cache;
 pub use error::{Error, ErrorPlace};
 pub use explain::{Change, Event, Explanation, Wanted};
 pub use files::{FILE_BYTES_MAX, READ_BYTES_MAX, Reads};
+pub use git::{GitError, GitTree};
 pub use kustomization::FILE_NAMES;
 pub use tree::{Entry, Folder, Memory, Tree};
+pub use world::Note;
 
 use accumulate::{Accumulator, Target};
 use files::{FileError, Files};
@@ -90,6 +93,8 @@ pub struct Output {
     /// Upstream's words, in the order in which they came up.
     pub warnings: Vec<String>,
     pub reads: Reads,
+    /// Fields that had no effect.
+    pub notes: Vec<Note>,
     /// Of the objects that were asked for.
     pub explanations: Vec<Explanation>,
 }
@@ -134,7 +139,8 @@ pub fn render_with(tree: &dyn Tree, folder: &str, options: &Options, cache: &Cac
     let reads = world.files.reads();
     match built {
         Ok((objects, explanations)) => {
-            Ok(Output { objects, warnings: world.warnings.into_inner(), reads, explanations })
+            let (warnings, notes) = (world.warnings.into_inner(), world.notes.into_inner());
+            Ok(Output { objects, warnings, reads, notes, explanations })
         }
         Err(error) => Err(error.with_reads(reads)),
     }

@@ -63,6 +63,10 @@ impl Judge {
             .env("https_proxy", "http://127.0.0.1:9")
             .output()
             .expect("kubectl runs");
+        if String::from_utf8_lossy(&output.stderr).contains("goroutine 1 [") {
+            // It crashed: there is nothing to compare with.
+            return Verdict::BothRefuse;
+        }
         let theirs = output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned());
         let ours = render_with(&Folder::new(folder), path, &Options::default(), &self.cache);
         match (theirs, ours) {
