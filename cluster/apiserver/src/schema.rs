@@ -145,6 +145,12 @@ fn compile(name: &str, definition: &Value) -> BTreeMap<String, Field> {
     fields
 }
 
+/// The members of a type that are structs and always there.
+pub(crate) fn always(name: &str) -> Vec<&'static str> {
+    let fields = presence(name).into_iter();
+    fields.filter(|(_, presence)| *presence == Presence::Always).map(|(field, _)| field).collect()
+}
+
 fn presence(name: &str) -> HashMap<&'static str, Presence> {
     static TABLE: LazyLock<HashMap<&'static str, &'static str>> =
         LazyLock::new(|| PRESENCE.lines().filter_map(|line| line.split_once(' ')).collect());
