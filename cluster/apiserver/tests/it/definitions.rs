@@ -215,3 +215,112 @@ async fn a_rule_is_checked_before_it_is_taken() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn schemas_of_definitions_are_structural_and_whole() {
+    let server = server().await;
+    let root = |spec: Value| json!({ "type": "object", "properties": { "spec": spec } });
+    let object = |properties: Value| root(json!({ "type": "object", "properties": properties }));
+    let base = "spec.validation.openAPIV3Schema";
+    let cases = [
+        (
+            json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+            format!("{base}.additionalProperties: Forbidden: must not be used at the root"),
+        ),
+        (
+            json!({ "type": "object", "properties": { "metadata": { "type": "object", "required": ["name"] } } }),
+            format!(
+                "{base}.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
+            ),
+        ),
+        (
+            json!({ "type": "object", "properties": { "a": { "type": "string" } }, "anyOf": [{ "properties": { "b": { "minLength": 1 } } }] }),
+            format!(
+                "{base}.properties[b]: Required value: because it is defined in {base}.anyOf[0].properties[b]"
+            ),
+        ),
+        (
+            object(json!({ "a": { "type": "set" } })),
+            format!(
+                "{base}.properties[spec].properties[a].type: Unsupported value: \"set\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\""
+            ),
+        ),
+        (
+            object(
+                json!({ "a": { "x-kubernetes-int-or-string": true, "x-kubernetes-preserve-unknown-fields": true } }),
+            ),
+            format!(
+                "{base}.properties[spec].properties[a].x-kubernetes-preserve-unknown-fields: Invalid value: true: must be false if x-kubernetes-int-or-string is true"
+            ),
+        ),
+        (
+            object(json!({ "a": { "type": "string", "x-kubernetes-map-type": "atomic" } })),
+            format!(
+                "{base}.properties[spec].properties[a].type: Invalid value: \"string\": must be object if x-kubernetes-map-type is specified"
+            ),
+        ),
+        (
+            object(
+                json!({ "a": { "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"],
+                    "items": { "type": "object", "required": ["k"], "properties": { "k": { "type": "string", "nullable": true } } } } }),
+            ),
+            format!(
+                "{base}.properties[spec].properties[a].items.properties[k].nullable: Forbidden: this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
+            ),
+        ),
+        (
+            root(
+                json!({ "type": "object", "default": { "b": 1 }, "properties": { "a": { "type": "string" } } }),
+            ),
+            format!(
+                "{base}.properties[spec].default: Invalid value: {{\"b\":1}}: must not have unknown fields"
+            ),
+        ),
+        (
+            object(
+                json!({ "a": { "type": "integer", "default": 3, "x-kubernetes-validations": [{ "rule": "self > 5" }] } }),
+            ),
+            format!("{base}.properties[spec].properties[a].default: Invalid value: 3: failed rule: self > 5"),
+        ),
+        (
+            object(json!({ "a": { "type": "string", "x-kubernetes-preserve-unknown-fields": false } })),
+            format!(
+                "{base}.properties[spec].properties[a].x-kubernetes-preserve-unknown-fields: Invalid value: false: must be true or undefined"
+            ),
+        ),
+        (
+            json!({ "type": "object", "minProperties": 1, "properties": { "spec": { "type": "object" } } }),
+            "fields are allowed at the root of the schema if the status subresource is enabled".to_owned(),
+        ),
+    ];
+    for (schema, wanted) in cases {
+        let mut definition = serde_json::to_value(definition()).unwrap();
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema.clone();
+        let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let answer = admin(&server, "POST", path, Some(definition)).await;
+        let text = answer.body["message"].as_str().unwrap_or_default();
+        assert!(answer.code == 422 && text.contains(&wanted), "{schema}: {}", answer.body);
+    }
+    let mut definition = serde_json::to_value(definition()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+        object(json!({ "small": { "type": "integer", "format": "int32" }, "big": { "type": "integer" } }));
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let made = admin(&server, "POST", path, Some(definition)).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let widget = |spec: Value| json!({ "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": "a" }, "spec": spec });
+    let all = "/apis/example.com/v1/namespaces/default/widgets";
+    for (spec, wanted) in [
+        (
+            json!({ "small": 3_000_000_000_i64 }),
+            "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in spec.small",
+        ),
+        (json!({ "big": u64::MAX }), "spec.big in body must be of type integer: \"number\""),
+    ] {
+        let refused = admin(&server, "POST", all, Some(widget(spec))).await;
+        let text = refused.body["message"].as_str().unwrap_or_default();
+        assert!(refused.code == 422 && text.contains(wanted), "{}", refused.body);
+    }
+    let made =
+        admin(&server, "POST", all, Some(widget(json!({ "small": 2_147_483_647, "big": i64::MAX })))).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+}
