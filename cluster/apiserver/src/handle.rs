@@ -402,6 +402,9 @@ pub(crate) async fn write_object(
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
             warnings.extend(special::warnings(kind, &outcome.object));
+            if outcome.created && kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+                warnings.extend(crate::crd::warnings(&outcome.object));
+            }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {

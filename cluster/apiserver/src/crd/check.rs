@@ -4,6 +4,7 @@ mod defaults;
 mod schema;
 mod structural;
 
+pub(super) use schema::sets_of_others;
 use serde_json::{Value, json};
 
 use super::rules::{self, Known};

@@ -480,9 +480,7 @@ impl Structural {
         let format = self.format.as_deref().unwrap_or_default();
         let fits = match (self.ty, format) {
             (Some(Type::Integer), "int32") => number as i64 == i64::from(number as i32),
-            (Some(Type::Integer), "uint32") => number as i64 == i64::from(number as u32),
-            (Some(Type::Integer), "uint64") => number >= 0.0,
-            (Some(Type::Number), "float" | "float32") => number.abs() <= f64::from(f32::MAX),
+            (Some(Type::Number), "float") => number.abs() <= f64::from(f32::MAX),
             _ => true,
         };
         if !fits {

@@ -324,3 +324,29 @@ async fn schemas_of_definitions_are_structural_and_whole() {
         admin(&server, "POST", all, Some(widget(json!({ "small": 2_147_483_647, "big": i64::MAX })))).await;
     assert_eq!(made.code, 201, "{}", made.body);
 }
+
+#[tokio::test]
+async fn unknown_formats_and_sets_of_objects_are_warned_about() {
+    let server = server().await;
+    let mut definition = serde_json::to_value(definition()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({ "type": "object", "properties": { "spec": {
+        "type": "object", "properties": {
+            "a": { "type": "string", "format": "nonsense" },
+            "b": { "type": "string", "format": "date-time" },
+            "c": { "type": "integer", "format": "int16" },
+            "d": { "type": "array", "x-kubernetes-list-type": "set",
+                "items": { "type": "object", "x-kubernetes-map-type": "atomic", "properties": { "e": { "type": "string" } } } },
+        },
+    } } });
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let made = admin(&server, "POST", path, Some(definition)).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    for wanted in [
+        "unrecognized format \\\"nonsense\\\"",
+        "unrecognized format \\\"int16\\\"",
+        "x-kubernetes-list-type: set for items of type \\\"object\\\" is not supported by server-side apply",
+    ] {
+        assert!(made.warnings.iter().any(|warning| warning.contains(wanted)), "{:?}", made.warnings);
+    }
+    assert_eq!(made.warnings.len(), 3, "{:?}", made.warnings);
+}

@@ -21,6 +21,15 @@ pub(super) fn is_unsupported(schema: &Value) -> bool {
         || below(schema, "").iter().any(|(inner, ..)| is_unsupported(inner))
 }
 
+/// The types of elements of sets which are no scalars.
+pub(in crate::crd) fn sets_of_others(schema: &Value, found: &mut Vec<String>) {
+    let ty = type_of(&schema["items"]);
+    if schema["x-kubernetes-list-type"] == "set" && ["object", "array"].contains(&ty) {
+        found.push(ty.to_owned());
+    }
+    below(schema, "").iter().for_each(|(inner, ..)| sets_of_others(inner, found));
+}
+
 fn given(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -204,7 +213,7 @@ impl Check<'_> {
         }
         let field = format!("{path}.x-kubernetes-list-map-keys");
         let (keys, items) = (&schema["x-kubernetes-list-map-keys"], &schema["items"]);
-        if !keys.as_array().is_some_and(|keys| !keys.is_empty()) {
+        if keys.as_array().is_none_or(Vec::is_empty) {
             let text = "must not be empty if x-kubernetes-list-type is map";
             self.causes.push(Cause::required(field.clone(), text));
         }
