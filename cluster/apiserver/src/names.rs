@@ -162,3 +162,43 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
     }
     wrong
 }
+
+pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// What is wrong with the name of an environment variable: most of ASCII is taken.
+pub(crate) fn env_name(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some("environment variable name must be non-empty".into());
+    }
+    let fine = text.chars().all(|c| (' '..='~').contains(&c) && c != '=');
+    (!fine).then(|| {
+        "a valid environment variable name must consist only of printable ASCII characters other than '='".into()
+    })
+}
+
+/// A subdomain in which labels may hold underscores.
+pub(crate) fn subdomain_with_underscore(text: &str) -> Option<String> {
+    if text.split('.').all(|label| is_label(&label.replace('_', "x"))) {
+        return None;
+    }
+    Some(
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must \
+         start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*')"
+            .into(),
+    )
+}
+
+/// The name of an HTTP header.
+pub(crate) fn header_name(text: &str) -> Option<String> {
+    let fine = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (!fine).then(|| {
+        "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
+         validation is '[-A-Za-z0-9]+')"
+            .into()
+    })
+}

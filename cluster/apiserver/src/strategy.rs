@@ -274,7 +274,7 @@ pub(crate) fn validate_update(
         return;
     }
     match door {
-        Door::Status => validate::status(kind, object, causes),
+        Door::Status => validate::status(kind, old, object, causes),
         _ => validate::update(kind, door, old, object, causes),
     }
 }
