@@ -176,7 +176,8 @@ pub(crate) fn env_name(text: &str) -> Option<String> {
     }
     let fine = text.chars().all(|c| (' '..='~').contains(&c) && c != '=');
     (!fine).then(|| {
-        "a valid environment variable name must consist only of printable ASCII characters other than '='".into()
+        "a valid environment variable name must consist only of printable ASCII characters other than '='"
+            .into()
     })
 }
 

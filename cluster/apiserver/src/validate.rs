@@ -222,7 +222,10 @@ pub(crate) fn update(kind: &Kind, door: &Door, old: &Value, object: &Value, caus
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings", _) => {
             if old["roleRef"] != object["roleRef"] {
-                causes.push(Cause::invalid("roleRef", &object["roleRef"], "cannot change roleRef"));
+                let members = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+                let members = members.map(|(name, field)| (name, field, Value::String(String::new())));
+                let shown = at::internal(&object["roleRef"], &members);
+                causes.push(Cause::invalid("roleRef", &shown, "cannot change roleRef"));
             }
             create(kind, object, causes);
         }
@@ -393,7 +396,8 @@ fn domain_prefixed_path(place: &At<'_>, causes: &mut Vec<Cause>) {
     if text.is_empty() {
         return place.required("", causes);
     }
-    let Some((domain, path)) = text.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    let Some((domain, path)) =
+        text.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
     else {
         return place.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")", causes);
     };
@@ -402,7 +406,8 @@ fn domain_prefixed_path(place: &At<'_>, causes: &mut Vec<Cause>) {
     }
     let fine = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-.~%!$&'()*+,;=:".contains(&b));
     if !fine {
-        let detail = "Invalid path (e.g. 'my/path', regex used for validation is '[A-Za-z0-9/\\-._~%!$&\'()*+,;=:]+')";
+        let detail =
+            "Invalid path (e.g. 'my/path', regex used for validation is '[A-Za-z0-9/\\-._~%!$&\'()*+,;=:]+')";
         place.invalid_as(path, detail, causes);
     }
 }

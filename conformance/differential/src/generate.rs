@@ -256,7 +256,9 @@ fn apply(schemas: &Schemas, kind: usize, rng: &mut Rng) -> Op {
     let changes = rng.usize(0..3);
     let mut body = object(schemas, kind, &name, rng, changes);
     // What one manager says is seldom the whole object.
-    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut).filter(|spec| !spec.is_empty() && rng.bool()) {
+    if let Some(spec) =
+        body.get_mut("spec").and_then(Value::as_object_mut).filter(|spec| !spec.is_empty() && rng.bool())
+    {
         let keys: Vec<String> = spec.keys().cloned().collect();
         spec.remove(&keys[rng.usize(0..keys.len())]);
     }

@@ -135,9 +135,15 @@ async fn main() -> anyhow::Result<()> {
 /// The table of `probe`, the most frequent first, each with the request and the answers that showed it.
 async fn probe(pair: &Pair, schemas: &Schemas, arguments: &Arguments) -> anyhow::Result<()> {
     let kind = arguments.kind.as_deref();
-    let found =
-        dodai_differential::probe::probe(&pair.real, &pair.ours, schemas, arguments.seed, arguments.probe, kind)
-            .await?;
+    let found = dodai_differential::probe::probe(
+        &pair.real,
+        &pair.ours,
+        schemas,
+        arguments.seed,
+        arguments.probe,
+        kind,
+    )
+    .await?;
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.count));
     for (line, entry) in &found {
@@ -147,7 +153,12 @@ async fn probe(pair: &Pair, schemas: &Schemas, arguments: &Arguments) -> anyhow:
         println!("      real {} {}", real.status, real.body);
         println!("      ours {} {}", ours.status, ours.body);
     }
-    println!("{} requests: {} differences in {} ways", arguments.probe, found.iter().map(|(_, entry)| entry.count).sum::<usize>(), found.len());
+    println!(
+        "{} requests: {} differences in {} ways",
+        arguments.probe,
+        found.iter().map(|(_, entry)| entry.count).sum::<usize>(),
+        found.len()
+    );
     Ok(())
 }
 

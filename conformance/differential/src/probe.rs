@@ -20,8 +20,9 @@ const EXISTING: &str = "one";
 /// Characters of one line of the table.
 const LINE_LEN_MAX: usize = 260;
 
-static VALUE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r#"^(Invalid value|Duplicate value|Not found|Unsupported value): ("(\\.|[^"\\])*"|\{.*\}|\[.*\]|[^:,]*)"#).expect("a fixed expression"));
+static VALUE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"^(Invalid value|Duplicate value|Not found|Unsupported value): ("(\\.|[^"\\])*"|\{.*\}|\[.*\]|[^:,]*)"#).expect("a fixed expression")
+});
 static INDEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[[0-9]+\]").expect("a fixed expression"));
 
 /// One way of differing.
@@ -64,10 +65,9 @@ pub async fn probe(
         let (left, right) = tokio::join!(players.0.play(&op), players.1.play(&op));
         let (left, right) = (left?, right?);
         for line in lines(&op, &left, &right) {
-            let entry = found.entry(line).or_insert_with(|| Entry {
-                count: 0,
-                example: (op.clone(), left.clone(), right.clone()),
-            });
+            let entry = found
+                .entry(line)
+                .or_insert_with(|| Entry { count: 0, example: (op.clone(), left.clone(), right.clone()) });
             entry.count += 1;
         }
     }
@@ -95,10 +95,24 @@ fn lines(op: &Op, real: &Told, ours: &Told) -> Vec<String> {
             }
         }
     } else if real.status != ours.status {
-        lines.push(format!("{kind} {:?} {} {}->{}: {} | {}", op.verb, op.subresource, real.status, ours.status, said(real), said(ours)));
+        lines.push(format!(
+            "{kind} {:?} {} {}->{}: {} | {}",
+            op.verb,
+            op.subresource,
+            real.status,
+            ours.status,
+            said(real),
+            said(ours)
+        ));
     }
     if lines.is_empty() {
-        lines.push(format!("{kind} {:?} {} {}{}: {left} | {right}", op.verb, op.subresource, real.status, INDEX.replace_all(&path.replace(char::is_numeric, "N"), "[*]")));
+        lines.push(format!(
+            "{kind} {:?} {} {}{}: {left} | {right}",
+            op.verb,
+            op.subresource,
+            real.status,
+            INDEX.replace_all(&path.replace(char::is_numeric, "N"), "[*]")
+        ));
     }
     lines.into_iter().map(|line| line.chars().take(LINE_LEN_MAX).collect()).collect()
 }
@@ -113,9 +127,7 @@ fn plain_cause(cause: &Value) -> String {
 /// The message of a refusal, or the first of its causes.
 fn said(told: &Told) -> String {
     match told.body["details"]["causes"].as_array() {
-        Some(causes) if told.status == 422 => {
-            causes.iter().map(plain_cause).collect::<Vec<_>>().join(" & ")
-        }
+        Some(causes) if told.status == 422 => causes.iter().map(plain_cause).collect::<Vec<_>>().join(" & "),
         _ if told.status >= 400 => told.body["message"].as_str().unwrap_or_default().to_owned(),
         _ => String::new(),
     }

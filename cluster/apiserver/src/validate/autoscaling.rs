@@ -42,7 +42,8 @@ pub(super) fn autoscaler(object: &Value, causes: &mut Vec<Cause>) {
     }
     let outside = |metric: &At<'_>| matches!(metric.text("type"), "Object" | "External");
     if least == Some(0) && !metrics.elements().iter().any(outside) {
-        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        let detail =
+            "must specify at least one Object or External metric to support scaling to zero replicas";
         metrics.forbidden(detail, causes);
     }
     for direction in ["scaleUp", "scaleDown"] {

@@ -291,17 +291,14 @@ fn success_policy(spec: &At<'_>, policy: &At<'_>, causes: &mut Vec<Cause>) {
         if indexes.is_set() {
             match count_indexes(indexes.own_text(), completions) {
                 Ok(found) => total = found,
-                Err(detail) => {
-                    indexes.invalid(&format!("error parsing succeededIndexes: {detail}"), causes)
-                }
+                Err(detail) => indexes.invalid(&format!("error parsing succeededIndexes: {detail}"), causes),
             }
         }
         count.not_negative(causes);
         let Some(wanted) = count.value.as_i64() else { continue };
         if wanted > completions {
-            let detail = format!(
-                "must be less than or equal to {completions} (the number of specified completions)"
-            );
+            let detail =
+                format!("must be less than or equal to {completions} (the number of specified completions)");
             count.invalid(&detail, causes);
         }
         if indexes.is_set() && wanted > total {
@@ -350,7 +347,7 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
 }
 
 pub(super) fn job_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    checked(new, causes);
+    job(new, causes);
     let (before, after) = (&old["spec"], &new["spec"]);
     let suspended = before["suspend"] == true && old["status"]["startTime"].is_null();
     let (mut old_template, mut new_template) = (before["template"].clone(), after["template"].clone());
@@ -373,7 +370,11 @@ pub(super) fn job_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     }
     let completions = before["completions"] != after["completions"];
     let indexed = after["completionMode"] == "Indexed";
-    if completions && indexed && !after["completions"].is_null() && after["completions"] != after["parallelism"] {
+    if completions
+        && indexed
+        && !after["completions"].is_null()
+        && after["completions"] != after["parallelism"]
+    {
         let detail = "can only be modified in tandem with spec.parallelism";
         causes.push(Cause::invalid("spec.completions", &after["completions"], detail));
     }
@@ -391,8 +392,7 @@ pub(super) fn job_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
         "completions",
     ] {
         if before[field] != after[field] && (field != "completions" || !indexed) {
-            let shown = if after[field].is_null() { "null".into() } else { after[field].clone() };
-            causes.push(Cause::invalid(format!("spec.{field}"), &shown, "field is immutable"));
+            causes.push(Cause::invalid(format!("spec.{field}"), &after[field], "field is immutable"));
         }
     }
 }

@@ -132,9 +132,7 @@ pub(super) fn range(object: &Value, causes: &mut Vec<Cause>) {
             let text = "must be a standard limit type or fully qualified";
             causes.push(Cause::invalid(format!("{path}.type"), &ty.into(), text));
         }
-        causes.extend(
-            wrong.iter().map(|detail| Cause::invalid(format!("{path}.type"), &ty.into(), detail)),
-        );
+        causes.extend(wrong.iter().map(|detail| Cause::invalid(format!("{path}.type"), &ty.into(), detail)));
         limit_names(limit, ty, &path, causes);
         if seen.contains(&ty) {
             causes.push(Cause::duplicate(format!("{path}.type"), &ty.into()));

@@ -15,7 +15,8 @@ pub(super) fn label_selector(selector: &At<'_>, causes: &mut Vec<Cause>) {
             }
             "In" | "NotIn" => {}
             "Exists" | "DoesNotExist" if given => {
-                values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'", causes);
+                values
+                    .forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'", causes);
             }
             "Exists" | "DoesNotExist" => {}
             _ => requirement.get("operator").all(["not a valid selector operator".to_owned()], causes),

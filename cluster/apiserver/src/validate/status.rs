@@ -222,7 +222,8 @@ fn job(old: &Value, object: &Value, causes: &mut Vec<Cause>) {
             completion.required("completionTime is required for Complete jobs", causes);
         }
     }
-    let before = completion.is_set() && status.has("startTime") && completion.own_text() < status.text("startTime");
+    let before =
+        completion.is_set() && status.has("startTime") && completion.own_text() < status.text("startTime");
     if before && (changed("startTime") || changed("completionTime")) {
         completion.invalid("must be equal to or after `startTime`", causes);
     }
@@ -293,8 +294,7 @@ fn history(old: &Value, object: &Value, status: &At<'_>, causes: &mut Vec<Cause>
         && object["spec"]["suspend"] != true
     {
         let start = status.get("startTime");
-        let shown = if start.is_set() { start.value.clone() } else { "null".into() };
-        start.invalid_as(shown, "field is immutable for unsuspended job once set", causes);
+        start.invalid("field is immutable for unsuspended job once set", causes);
     }
     if condition(old, "SuccessCriteriaMet") && !condition(object, "SuccessCriteriaMet") {
         let detail = "cannot disable the SuccessCriteriaMet=True condition";

@@ -128,7 +128,8 @@ fn deployment_rolling(rolling: &At<'_>, causes: &mut Vec<Cause>) {
 }
 
 pub(super) fn at_most_all(place: &At<'_>, causes: &mut Vec<Cause>) {
-    let percent = place.own_text().strip_suffix('%').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    let percent =
+        place.own_text().strip_suffix('%').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     if percent && number(place.value) > 100 {
         place.invalid("must not be greater than 100%", causes);
     }
@@ -301,7 +302,6 @@ pub(super) fn stateful_set_update(old: &Value, new: &Value, causes: &mut Vec<Cau
 pub(super) fn selector_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
     let (before, after) = (&old["spec"]["selector"], &new["spec"]["selector"]);
     if before != after {
-        let shown = if after.is_null() { "null".into() } else { after.clone() };
-        causes.push(Cause::invalid("spec.selector", &shown, "field is immutable"));
+        causes.push(Cause::invalid("spec.selector", after, "field is immutable"));
     }
 }

@@ -138,8 +138,7 @@ fn addresses(spec: &At<'_>, causes: &mut Vec<Cause>) {
             family.duplicate(causes);
         }
     }
-    spec.get("ipFamilyPolicy")
-        .one_of_if_set(&["PreferDualStack", "RequireDualStack", "SingleStack"], causes);
+    spec.get("ipFamilyPolicy").one_of_if_set(&["PreferDualStack", "RequireDualStack", "SingleStack"], causes);
     let before = causes.len();
     for (at, address) in given.iter().enumerate() {
         if at == 0 && address.own_text() == "None" {
@@ -283,8 +282,7 @@ fn traffic(spec: &At<'_>, causes: &mut Vec<Cause>) {
             _ => check.in_range(1, 65535, causes),
         }
     } else if port != 0 {
-        let detail =
-            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         check.invalid(detail, causes);
     }
     let internal = spec.get("internalTrafficPolicy");
@@ -313,8 +311,7 @@ pub(in crate::validate) fn service_update(old: &Value, new: &Value, causes: &mut
         && before["loadBalancerClass"] != after["loadBalancerClass"]
     {
         let class = place.get("loadBalancerClass");
-        let shown = if class.is_set() { class.value.clone() } else { "null".into() };
-        class.invalid_as(shown, "may not change once set", causes);
+        class.invalid("may not change once set", causes);
     }
     if needs_health_check(before)
         && needs_health_check(after)
@@ -331,9 +328,7 @@ fn kept(before: &Value, after: &At<'_>, field: &str, unset: &str, causes: &mut V
     let list = after.get(field);
     let new = list.elements();
     let first = list.moved(&format!("{}[0]", list.path));
-    let changed = |at: usize| {
-        old.get(at).is_some_and(|old| new.get(at).is_some_and(|new| new.value != old))
-    };
+    let changed = |at: usize| old.get(at).is_some_and(|old| new.get(at).is_some_and(|new| new.value != old));
     if old.len() == new.len() {
         for at in (0..old.len()).filter(|at| changed(*at)) {
             let at = if field == "clusterIPs" { at } else { 0 };

@@ -15,7 +15,8 @@ pub(in crate::validate) fn tolerations(list: &At<'_>, causes: &mut Vec<Cause>) {
         if !toleration.text("key").is_empty() {
             toleration.get("key").qualified(causes);
         } else if operator.own_text() != "Exists" {
-            let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+            let detail =
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
             operator.all([detail.to_owned()], causes);
         }
         let effect = toleration.get("effect");
@@ -89,7 +90,8 @@ fn node_term(term: &At<'_>, check_values: bool, causes: &mut Vec<Cause>) {
                 values.required("must be specified when `operator` is 'In' or 'NotIn'", causes);
             }
             "Exists" | "DoesNotExist" if count > 0 => {
-                values.forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'", causes);
+                values
+                    .forbidden("may not be specified when `operator` is 'Exists' or 'DoesNotExist'", causes);
             }
             "Gt" | "Lt" if count != 1 => {
                 values.required("must be specified single value when `operator` is 'Lt' or 'Gt'", causes);
@@ -192,9 +194,8 @@ pub(super) fn spread(list: &At<'_>, causes: &mut Vec<Cause>) {
             constraint.get("topologyKey").required("can not be empty", causes);
         }
         constraint.get("whenUnsatisfiable").one_of(&["DoNotSchedule", "ScheduleAnyway"], causes);
-        let again = |other: &At<'_>| {
-            other.text("topologyKey") == key && other.text("whenUnsatisfiable") == action
-        };
+        let again =
+            |other: &At<'_>| other.text("topologyKey") == key && other.text("whenUnsatisfiable") == action;
         if constraints[at + 1..].iter().any(again) {
             let path = constraint.get("{topologyKey, whenUnsatisfiable}").path;
             causes.push(Cause::duplicate(path, &format!("{{{key}, {action}}}").into()));

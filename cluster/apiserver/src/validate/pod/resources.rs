@@ -63,11 +63,7 @@ pub(in crate::validate) fn container_resource_name(place: &At<'_>, name: &str, c
 
 fn pod_resource_name(place: &At<'_>, name: &str, causes: &mut Vec<Cause>) {
     if resource_name(place, name, causes) && !matches!(name, "cpu" | "memory") && !is_huge(name) {
-        causes.push(Cause::not_supported(
-            place.path.clone(),
-            &name.into(),
-            &["cpu", "hugepages-", "memory"],
-        ));
+        causes.push(Cause::not_supported(place.path.clone(), &name.into(), &["cpu", "hugepages-", "memory"]));
     }
 }
 
@@ -200,7 +196,8 @@ fn claim_names(resources: &At<'_>, pod_claims: &BTreeSet<&str>, causes: &mut Vec
             claim.get("request").label(causes);
         }
         let key = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
-        let whole = request.is_empty() && seen.iter().any(|seen: &String| seen.starts_with(&format!("{name}/")));
+        let whole =
+            request.is_empty() && seen.iter().any(|seen: &String| seen.starts_with(&format!("{name}/")));
         let shown = if seen.contains(name) { name.to_owned() } else { key.clone() };
         if seen.contains(name) || seen.contains(&key) || whole {
             causes.push(Cause::duplicate(claim.path.clone(), &shown.into()));

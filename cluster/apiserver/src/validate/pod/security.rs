@@ -168,7 +168,9 @@ fn sysctls(spec: &At<'_>, context: &At<'_>, causes: &mut Vec<Cause>) {
         if spec.flag("hostNetwork") && (name.starts_with("net.") || name.starts_with("net/")) {
             place.invalid("may not be specified when 'hostNetwork' is true", causes);
         }
-        let ipc = name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name.starts_with("fs.mqueue.");
+        let ipc = name.starts_with("kernel.shm")
+            || name.starts_with("kernel.msg")
+            || name.starts_with("fs.mqueue.");
         if spec.flag("hostIPC") && (ipc || name == "kernel.sem") {
             place.invalid("may not be specified when 'hostIPC' is true", causes);
         }

@@ -79,7 +79,7 @@ fn deadline(before: &Value, after: &Value, causes: &mut Vec<Cause>) -> bool {
         }
         (Some(_), None) => {
             let detail = "must not update from a positive integer to nil value";
-            causes.push(Cause::invalid(path, &"null".into(), detail));
+            causes.push(Cause::invalid(path, &Value::Null, detail));
             false
         }
         _ => false,

@@ -96,11 +96,8 @@ fn sources(volume: &At<'_>, pod_name: Option<&str>, causes: &mut Vec<Cause>) {
             volume.get_as(kind, shown).forbidden("may not specify more than 1 volume type", causes);
             continue;
         }
-        let source = if *kind == "gcePersistentDisk" {
-            volume.get_as(kind, "persistentDisk")
-        } else {
-            source
-        };
+        let source =
+            if *kind == "gcePersistentDisk" { volume.get_as(kind, "persistentDisk") } else { source };
         for field in *required {
             source.get(field).not_empty(causes);
         }
@@ -244,7 +241,10 @@ fn iscsi(source: &At<'_>, volume: &At<'_>, causes: &mut Vec<Cause>) {
                 let rest = text.strip_prefix("iqn.").unwrap_or_default();
                 let (date, authority) = rest.split_at_checked(7).unwrap_or_default();
                 let dated = date.len() == 7
-                    && date.bytes().enumerate().all(|(at, b)| if at == 4 { b == b'-' } else { b.is_ascii_digit() });
+                    && date
+                        .bytes()
+                        .enumerate()
+                        .all(|(at, b)| if at == 4 { b == b'-' } else { b.is_ascii_digit() });
                 dated && authority.starts_with('.') && authority.len() > 1
             }
             Some("eui") => text.strip_prefix("eui.").is_some_and(|rest| hex(rest, &[16])),
@@ -499,7 +499,10 @@ fn signer_name(signer: &At<'_>, causes: &mut Vec<Cause>) {
     }
     let parts: Vec<&str> = name.split('/').collect();
     let [domain, path] = &*parts else {
-        return signer.invalid("must be a fully qualified domain and path of the form 'example.com/signer-name'", causes);
+        return signer.invalid(
+            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+            causes,
+        );
     };
     signer.all(names::subdomain(domain), causes);
     if !domain.contains('.') {
