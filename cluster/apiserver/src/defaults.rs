@@ -42,7 +42,7 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("batch", "cronjobs") => {
             let spec = &mut object["spec"];
-            set(spec, "concurrencyPolicy", "Allow");
+            set_text(spec, "concurrencyPolicy", "Allow");
             set(spec, "suspend", false);
             set(spec, "successfulJobsHistoryLimit", 3);
             set(spec, "failedJobsHistoryLimit", 1);
@@ -55,8 +55,9 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("networking.k8s.io", "networkpolicies") => {
             let spec = &mut object["spec"];
-            let egress = spec["egress"].is_array();
-            if spec["policyTypes"].is_null() {
+            let filled = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+            let egress = filled(&spec["egress"]);
+            if !filled(&spec["policyTypes"]) {
                 spec["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             }
             for direction in ["ingress", "egress"] {
@@ -76,14 +77,14 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             if let Some(role) = inner(object, "roleRef") {
-                set(role, "apiGroup", "rbac.authorization.k8s.io");
+                set_text(role, "apiGroup", "rbac.authorization.k8s.io");
             }
             each(object, "subjects", |subject| {
                 let group = match subject["kind"].as_str() {
                     Some("User" | "Group") => "rbac.authorization.k8s.io",
                     _ => return,
                 };
-                set(subject, "apiGroup", group);
+                set_text(subject, "apiGroup", group);
             });
         }
         ("storage.k8s.io", "storageclasses") => {

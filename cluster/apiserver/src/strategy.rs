@@ -90,7 +90,9 @@ pub(crate) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
         }
         object
     };
-    !kind.is("scheduling.k8s.io", "priorityclasses") && plain(old) != plain(new)
+    let labels = kind.is("discovery.k8s.io", "endpointslices")
+        && old["metadata"]["labels"] != new["metadata"]["labels"];
+    !kind.is("scheduling.k8s.io", "priorityclasses") && (labels || plain(old) != plain(new))
 }
 
 /// Whether an object under deletion stays until `/finalize` is called.
@@ -102,6 +104,10 @@ pub(crate) fn waits_for_finalize(kind: &Kind, object: &Value) -> bool {
 pub(crate) fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set> {
     let paths: &[&str] = match door {
         Door::Main if kind.has_status() => &["status"],
+        Door::Status if kind.is("apps", "deployments") => &["spec", "metadata.labels"],
+        Door::Status if kind.is("", "pods") => {
+            &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"]
+        }
         Door::Status => &["spec"],
         _ => return None,
     };
@@ -137,6 +143,9 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             }
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
+        ("", "limitranges") if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() => {
+            object["metadata"]["name"] = uuid::Uuid::new_v4().to_string().into();
         }
         ("", "persistentvolumeclaims") => object["status"] = json!({ "phase": "Pending" }),
         ("", "persistentvolumes") => {
@@ -194,7 +203,7 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
             } else {
                 kept["metadata"] = meta;
                 if kind.group == "apps" || kind.is("", "pods") || kind.is("networking.k8s.io", "ingresses") {
-                    if kind.group == "apps" {
+                    if kind.is("apps", "deployments") {
                         copy_or_remove(&old["metadata"], &mut kept["metadata"], "labels");
                     }
                     copy_or_remove(&old["metadata"], &mut kept["metadata"], "ownerReferences");
@@ -282,7 +291,7 @@ pub(crate) fn validate_update(
         return;
     }
     match door {
-        Door::Status => validate::status(kind, object, causes),
+        Door::Status => validate::status(kind, old, object, causes),
         _ => validate::update(kind, door, old, object, causes),
     }
 }

@@ -214,6 +214,8 @@ impl Request<'_> {
             crate::crd::structural::drop_nulls(&custom.schema, object);
             custom.schema.set_defaults(object);
         } else {
+            // What a type always holds is there before its own defaults are set.
+            codec::normalize_request(&self.kind, object);
             strategy::defaults(&self.kind, object);
         }
         codec::normalize_request(&self.kind, object);
@@ -294,19 +296,18 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.create_object(object, None).await
+        self.create_object(object, None, false).await
     }
 
-    /// Creates an object that is read already. `applied` is the wish of a server-side apply.
+    /// Creates an object that is read already. `applied` is the wish of a server-side apply; `by_update`: a PUT found none.
     pub(crate) async fn create_object(
         &mut self,
         mut object: Value,
         applied: Option<&Value>,
+        by_update: bool,
     ) -> Result<Outcome, ApiError> {
         self.check_namespace(&mut object)?;
-        if object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
-            return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
-        }
+        let versioned = object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty());
         self.defaulted(&mut object);
         if applied.is_none() {
             object = self.track(None, object);
@@ -325,6 +326,9 @@ impl Request<'_> {
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
+            if versioned && !by_update {
+                return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
+            }
             self.check_grants(None, &object)?;
             self.hooks_agree(Operation::Create, None, &object).await?;
             let charge = admission::validate(self, None, &object).await?;
@@ -423,7 +427,9 @@ impl Request<'_> {
         let (changed, warnings) = admission::mutate_by_hooks(&attributes).await?;
         self.warnings.extend(warnings);
         let Some(changed) = changed else { return Ok(object) };
-        let mut object = codec::decode_value(&self.kind, changed)?.value;
+        let mut object = codec::decode_value(&self.kind, changed, false)
+            .map_err(|detail| codec::cannot_handle(&self.kind, &detail))?
+            .value;
         self.prune(&mut object)?;
         self.defaulted(&mut object);
         if operation == Operation::Create {
@@ -511,7 +517,7 @@ impl Request<'_> {
             let Some(seen) = self.server.store.get_head(&self.key) else {
                 if strategy::creates_on_update(&self.kind) && self.door.is_main() {
                     self.may_create()?;
-                    return self.create_object(object, None).await;
+                    return self.create_object(object, None, true).await;
                 }
                 return Err(self.not_found());
             };

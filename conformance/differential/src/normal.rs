@@ -102,6 +102,12 @@ fn order_causes(status: &mut serde_json::Map<String, Value>) {
         return;
     };
     for cause in causes.iter_mut() {
+        if cause["field"] == "patch" {
+            // Repeats the whole object or patch, in the order of its bytes.
+            let text = cause["message"].as_str().unwrap_or_default();
+            let said = text.rsplit_once("\": ").map_or(text, |(_, said)| said).to_owned();
+            cause["message"] = said.into();
+        }
         let text = cause["message"].as_str().unwrap_or_default();
         if let Some((head, _)) = text.split_once('\n') {
             cause["message"] = head.into();

@@ -11,6 +11,8 @@ use super::Shape;
 use super::quantity;
 use crate::status::quote;
 
+const NO_QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 /// Nesting of an object.
 pub(crate) const DEPTH_MAX: usize = 100;
 /// Problems noted for one body.
@@ -29,6 +31,8 @@ struct Context {
     path: String,
     depth: usize,
     problems: Vec<String>,
+    /// Numbers too large for their type are cut, as a conversion between types does, and not refused.
+    cuts: bool,
     /// Our own text of the first error, without serde_json's position.
     error: Option<String>,
 }
@@ -42,9 +46,18 @@ pub(crate) fn from_slice(body: &[u8], shape: &Shape) -> Result<Decoded, String> 
     finish(read, context)
 }
 
-/// Reads a tree, for example after a patch.
+/// Reads a tree that would else be written and read as text, as after a JSON patch.
 pub(crate) fn from_value(value: Value, shape: &Shape) -> Result<Decoded, String> {
-    let context = RefCell::new(Context::default());
+    tree(value, shape, Context::default())
+}
+
+/// Converts a tree, as after a merge that knows types.
+pub(crate) fn convert(value: Value, shape: &Shape) -> Result<Decoded, String> {
+    tree(value, shape, Context { cuts: true, ..Context::default() })
+}
+
+fn tree(value: Value, shape: &Shape, context: Context) -> Result<Decoded, String> {
+    let context = RefCell::new(context);
     let read = Seed { shape, context: &context }.deserialize(value);
     finish(read, context)
 }
@@ -72,6 +85,9 @@ impl Seed<'_> {
     }
 
     fn mismatch<E: serde::de::Error>(&self, got: &str) -> E {
+        if matches!(self.shape, Shape::Quantity) {
+            return self.fail(NO_QUANTITY.into());
+        }
         let path = self.context.borrow().path.clone();
         let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
         self.fail(format!("json: cannot unmarshal {got} into {}{place}", self.expected()))
@@ -80,7 +96,7 @@ impl Seed<'_> {
     fn expected(&self) -> &'static str {
         match self.shape {
             Shape::String | Shape::Bytes => "a string",
-            Shape::Integer => "an integer",
+            Shape::Integer32 | Shape::Integer => "an integer",
             Shape::Number => "a number",
             Shape::Boolean => "a boolean",
             Shape::Time | Shape::MicroTime => "a time",
@@ -94,20 +110,34 @@ impl Seed<'_> {
 
     fn number<E: serde::de::Error>(&self, number: Number) -> Result<Value, E> {
         match self.shape {
-            Shape::Integer => match number.as_i64() {
-                Some(_) => Ok(Value::Number(number)),
+            Shape::Integer32 | Shape::Integer => match number.as_i64() {
+                Some(whole) => self.fit(whole),
                 None => match number.as_f64() {
-                    Some(real) if real.fract() == 0.0 && real.abs() < 9.2e18 => Ok(Value::from(real as i64)),
+                    Some(real)
+                        if real.fract() == 0.0 && real.abs() < 9.2e18 && self.context.borrow().cuts =>
+                    {
+                        self.fit(real as i64)
+                    }
                     _ => Err(self.mismatch(&format!("number {number}"))),
                 },
             },
-            Shape::IntOrString if number.as_i64().is_none_or(|number| i32::try_from(number).is_err()) => {
+            Shape::IntOrString if number.as_i64().is_none_or(|whole| i32::try_from(whole).is_err()) => {
                 Err(self.mismatch(&format!("number {number}")))
             }
             Shape::Number | Shape::IntOrString | Shape::Any => Ok(Value::Number(number)),
             Shape::Quantity => self.quantity(&number.to_string()),
             _ => Err(self.mismatch("number")),
         }
+    }
+
+    fn fit<E: serde::de::Error>(&self, number: i64) -> Result<Value, E> {
+        if matches!(self.shape, Shape::Integer) || i32::try_from(number).is_ok() {
+            return Ok(number.into());
+        }
+        if self.context.borrow().cuts {
+            return Ok((number as i32).into());
+        }
+        Err(self.mismatch(&format!("number {number}")))
     }
 
     fn quantity<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
