@@ -194,13 +194,12 @@ fn addresses(
     allocator: &mut Allocator<'_>,
     own: &HashSet<String>,
 ) -> Result<(), Vec<Cause>> {
-    if text(spec, "clusterIP").is_empty() {
-        let first = spec["clusterIPs"][0].as_str().unwrap_or_default().to_owned();
-        // An update that says nothing keeps the address.
-        let kept = if first.is_empty() { text(before, "clusterIP").to_owned() } else { first };
-        if !kept.is_empty() {
-            spec["clusterIP"] = kept.into();
-        }
+    together(before, spec);
+    // Looked at before anything is given, and told alone.
+    let mut causes = Vec::new();
+    crate::validate::service_addresses(spec, &mut causes);
+    if !causes.is_empty() {
+        return Err(causes);
     }
     let asked = text(spec, "clusterIP").to_owned();
     match asked.as_str() {
@@ -220,16 +219,14 @@ fn addresses(
         address => {
             let Ok(parsed) = address.parse::<Ipv4Addr>() else {
                 // The validation that follows says so.
-                spec["clusterIPs"] = json!([address]);
                 return Ok(());
             };
             let inside = u32::from(parsed) >> (32 - NETWORK_BITS) == NETWORK >> (32 - NETWORK_BITS);
             let problem = match (inside, allocator.is_taken(address)) {
-                (false, _) => Some(
-                    "failed to allocate IP ".to_owned()
-                        + address
-                        + ": the provided network does not match the current range",
-                ),
+                (false, _) => Some(format!(
+                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}/{NETWORK_BITS}",
+                    Ipv4Addr::from(NETWORK)
+                )),
                 (true, true) => {
                     Some(format!("failed to allocate IP {address}: provided IP is already allocated"))
                 }
@@ -254,6 +251,28 @@ fn addresses(
         }
     }
     Ok(())
+}
+
+/// `clusterIP` and the first of `clusterIPs` say the same; who changes one and not the other means both.
+fn together(before: &Value, spec: &mut Value) {
+    let empty = |spec: &Value| spec["clusterIPs"].as_array().is_none_or(Vec::is_empty);
+    if !before.is_object() || before["type"] == "ExternalName" {
+        if !text(spec, "clusterIP").is_empty() && empty(spec) {
+            spec["clusterIPs"] = json!([spec["clusterIP"]]);
+        }
+        return;
+    }
+    // An update that says nothing keeps the address.
+    if text(spec, "clusterIP").is_empty() {
+        spec["clusterIP"] = before["clusterIP"].clone();
+    }
+    if empty(spec) {
+        spec["clusterIPs"] = before["clusterIPs"].clone();
+    }
+    let same_list = spec["clusterIPs"] == before["clusterIPs"];
+    if spec["clusterIP"] != before["clusterIP"] && same_list {
+        spec["clusterIPs"] = json!([spec["clusterIP"]]);
+    }
 }
 
 fn node_ports(

@@ -268,12 +268,22 @@ async fn main_write(
     match verb {
         "delete" => {
             let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
-            let deleted = delete::delete(server, kind, &key, &options).await?;
-            let answer = delete::answer(kind, &key, &deleted);
-            if answer["kind"] == "Status" {
-                return Ok(Reply::value(200, &answer, Media { form: Form::Plain, ..media }));
+            let warned = orphans_pods(kind, &options);
+            let mut reply = match delete::delete(server, kind, &key, &options).await {
+                Ok(deleted) => {
+                    let answer = delete::answer(kind, &key, &deleted);
+                    if answer["kind"] == "Status" {
+                        Reply::value(200, &answer, Media { form: Form::Plain, ..media })
+                    } else {
+                        read::value(kind, &answer, media, query)?
+                    }
+                }
+                Err(error) => Reply::error(&error),
+            };
+            if warned {
+                reply.warn(crate::warnings::ORPHANED_PODS);
             }
-            read::value(kind, &answer, media, query)
+            Ok(reply)
         }
         "deletecollection" => {
             let body = body_json(&read_body(body).await?, &head.headers)?;
@@ -298,6 +308,7 @@ async fn delete_collection(
     body: &[u8],
 ) -> Result<Reply, ApiError> {
     let mut options = delete::Options::read(body, query)?;
+    let warned = orphans_pods(kind, &options);
     let selection = Selection::parse(kind, &key.namespace, "", query)?;
     let page = read::page(server, &selection, query).await?;
     for object in &page.objects {
@@ -311,7 +322,16 @@ async fn delete_collection(
         }
     }
     let list = read::list_json(kind, &page);
-    Ok(Reply::json(200, list, Media { form: Form::Plain, ..media }))
+    let mut reply = Reply::json(200, list, Media { form: Form::Plain, ..media });
+    if warned {
+        reply.warn(crate::warnings::ORPHANED_PODS);
+    }
+    Ok(reply)
+}
+
+/// Whether a deletion leaves the Pods of Jobs behind without having been told to.
+fn orphans_pods(kind: &Kind, options: &delete::Options) -> bool {
+    kind.is("batch", "jobs") && options.propagation.is_none()
 }
 
 /// create, update and patch, through any door.
@@ -368,7 +388,8 @@ pub(crate) async fn write_object(
             if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !dry_run {
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
-            warnings.extend(special::warnings(kind, &outcome.object));
+            let (created, bumped) = (outcome.created, outcome.bumped);
+            warnings.extend(crate::warnings::warnings(kind, &outcome.object, created, bumped));
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {

@@ -59,6 +59,7 @@ mod tasks;
 mod token;
 mod user;
 mod validate;
+mod warnings;
 mod write;
 
 pub use api::ApiServer;

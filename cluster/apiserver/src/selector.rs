@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kinds::Kind;
 use crate::status::{ApiError, quote};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,9 +241,18 @@ impl LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 
+/// Kinds with words of their own for a field that they do not select by.
+fn names_fields_itself(kind: &Kind) -> bool {
+    const CORE: [&str; 7] =
+        ["pods", "nodes", "replicationcontrollers", "events", "namespaces", "secrets", "services"];
+    kind.is_custom()
+        || kind.group.is_empty() && CORE.contains(&&*kind.plural)
+        || matches!(kind.group.as_str(), "events.k8s.io" | "certificates.k8s.io")
+}
+
 impl FieldSelector {
     /// `known` are the fields of the kind.
-    pub(crate) fn parse(text: &str, known: &[&str], custom: bool) -> Result<FieldSelector, ApiError> {
+    pub(crate) fn parse(text: &str, known: &[&str], kind: &Kind) -> Result<FieldSelector, ApiError> {
         let mut terms = Vec::new();
         for term in split_terms(text) {
             if term.is_empty() {
@@ -259,7 +269,11 @@ impl FieldSelector {
             };
             let field = term[..at].to_owned();
             let value = unescape(&term[at + sign.len()..]);
-            if !known.contains(&field.as_str()) && custom {
+            if !known.contains(&field.as_str()) && kind.is("batch", "jobs") {
+                let text = format!("field label {} not supported for Job", quote(&field));
+                return Err(ApiError::bad_request(text));
+            }
+            if !known.contains(&field.as_str()) && names_fields_itself(kind) {
                 return Err(ApiError::bad_request(format!("field label not supported: {field}")));
             }
             if !known.contains(&field.as_str()) {

@@ -31,38 +31,6 @@ pub(crate) fn check_patch_options(patch: &Patch, query: &Query) -> Result<(), Ap
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid("PatchOptions", "meta.k8s.io", "", causes)) }
 }
 
-/// Warnings that go with an accepted object.
-pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "endpoints") => {
-            warnings
-                .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
-        }
-        ("", "pods") => {
-            let spec = &object["spec"];
-            for (at, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
-                if volume["rbd"].is_object() {
-                    warnings.push(format!(
-                        "spec.volumes[{at}].rbd: deprecated in v1.28, non-functional in v1.31+"
-                    ));
-                }
-            }
-            for (at, constraint) in
-                spec["topologySpreadConstraints"].as_array().into_iter().flatten().enumerate()
-            {
-                if constraint["labelSelector"].is_null() {
-                    warnings.push(format!(
-                        "spec.topologySpreadConstraints[{at}].labelSelector: a null labelSelector results in matching no pod"
-                    ));
-                }
-            }
-        }
-        _ => {}
-    }
-    warnings
-}
-
 /// Kinds that can only be created: their answer is worked out, nothing is stored.
 #[allow(clippy::too_many_arguments)]
 pub(crate) async fn create(

@@ -53,6 +53,8 @@ pub(crate) struct Request<'a> {
 /// The outcome of a write.
 pub(crate) struct Outcome {
     pub created: bool,
+    /// Whether an update has moved the generation.
+    pub bumped: bool,
     pub object: Value,
 }
 
@@ -286,6 +288,11 @@ impl Request<'_> {
     ) -> Result<Outcome, ApiError> {
         self.check_namespace(&mut object)?;
         let versioned = object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty());
+        // A Job without labels shares those of its template, with what the server adds to them.
+        let labels = &object["metadata"]["labels"];
+        let shares_labels = self.kind.is("batch", "jobs")
+            && labels.as_object().is_none_or(|labels| labels.is_empty())
+            && object["spec"]["template"]["metadata"]["labels"].is_object();
         self.defaulted(&mut object);
         if applied.is_none() {
             object = self.track(None, object);
@@ -297,6 +304,9 @@ impl Request<'_> {
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
+            if shares_labels {
+                object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
+            }
             let name = name_of(&object);
             self.key.name = name.as_str().into();
             let release = self.allocate(None, &mut object)?;
@@ -362,8 +372,15 @@ impl Request<'_> {
     fn validate_create(&self, object: &Value) -> Result<(), ApiError> {
         let name = name_of(object);
         let mut causes = Vec::new();
-        crate::validate::metadata(&self.kind, object, &mut causes);
+        // The rules of budgets leave metadata to what is checked for all kinds, if nothing else is wrong.
+        let later = self.kind.is("policy", "poddisruptionbudgets");
+        if !later {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         strategy::validate(&self.kind, object, &mut causes);
+        if later && causes.is_empty() {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         if let Some(custom) = &self.kind.custom {
             custom.schema.validate(object, "", &mut causes);
         }
@@ -400,14 +417,14 @@ impl Request<'_> {
             if self.server.store.get_head(&self.key).is_some() {
                 return Err(Failure::Retry);
             }
-            return Ok(Outcome { created: true, object: object.clone() });
+            return Ok(Outcome { created: true, bumped: false, object: object.clone() });
         }
         let written = self.store(None, Change::Put(stored), check).await?;
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object.clone(),
         };
-        Ok(Outcome { created: true, object })
+        Ok(Outcome { created: true, bumped: false, object })
     }
 
     /// PUT.
@@ -418,12 +435,12 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.check_name(&object)?;
         self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         self.defaulted(&mut object);
         for _ in 0..=RETRIES_MAX {
             let Some(seen) = self.server.store.get_head(&self.key) else {
-                if strategy::creates_on_update(&self.kind) && self.door.is_main() {
+                if strategy::creates_on_update(&self.kind) && matches!(self.door, Door::Main | Door::Status) {
                     self.may_create()?;
                     return self.create_object(object, None, true).await;
                 }
@@ -494,8 +511,9 @@ impl Request<'_> {
         self.validate_update(&old, &object)?;
         self.check_grants(Some(&old), &object)?;
         if same_but_times(&old, &object) {
-            return Ok(Outcome { created: false, object: old });
+            return Ok(Outcome { created: false, bumped: false, object: old });
         }
+        let bumped = old["metadata"]["generation"] != object["metadata"]["generation"];
         let meta = &object["metadata"];
         let gone = !meta["deletionTimestamp"].is_null()
             && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
@@ -505,7 +523,7 @@ impl Request<'_> {
         if self.dry_run {
             admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         // The last state that watchers see is the last one that was stored.
         let charge = admission::validate(self, Some(&old), &object).await?;
@@ -521,13 +539,13 @@ impl Request<'_> {
         if gone {
             self.server.after_delete(kind, &old);
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object,
         };
-        Ok(Outcome { created: false, object })
+        Ok(Outcome { created: false, bumped, object })
     }
 
     fn check_revision(&self, _old: &Value, object: &Value, seen: &Object) -> Result<(), ApiError> {

@@ -124,6 +124,14 @@ impl Seed<'_> {
             Shape::IntOrString if number.as_i64().is_none_or(|whole| i32::try_from(whole).is_err()) => {
                 Err(self.mismatch(&format!("number {number}")))
             }
+            // A whole number is written without a point.
+            Shape::Number | Shape::Any
+                if number
+                    .as_f64()
+                    .is_some_and(|real| number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15) =>
+            {
+                Ok((number.as_f64().unwrap_or_default() as i64).into())
+            }
             Shape::Number | Shape::IntOrString | Shape::Any => Ok(Value::Number(number)),
             Shape::Quantity => self.quantity(&number.to_string()),
             _ => Err(self.mismatch("number")),
@@ -157,7 +165,12 @@ impl Seed<'_> {
             Shape::Quantity => self.quantity(text),
             Shape::Time | Shape::MicroTime => match text.parse::<Timestamp>() {
                 Ok(time) if matches!(self.shape, Shape::Time) => Ok(seconds(time).into()),
-                Ok(time) => Ok(micros(time).into()),
+                Ok(time) if has_six_digits(text) => Ok(micros(time).into()),
+                Ok(_) => Err(self.fail(format!(
+                    "parsing time {} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {} as \".000000\"",
+                    quote(text),
+                    quote(text.get(19..).unwrap_or_default())
+                ))),
                 Err(_) => Err(self.fail(format!(
                     "parsing time {} as \"2006-01-02T15:04:05Z07:00\": cannot parse {} as \"2006\"",
                     quote(text),
@@ -205,6 +218,13 @@ impl Seed<'_> {
             }
         }
     }
+}
+
+/// Whether the fraction of a time has the six digits that a `MicroTime` is written with.
+fn has_six_digits(text: &str) -> bool {
+    let fraction = text.get(19..).unwrap_or_default();
+    let digits = fraction.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    fraction.starts_with('.') && digits == 6
 }
 
 /// RFC 3339 to the second.
@@ -288,6 +308,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let element = match self.shape {
             Shape::List(element) => &**element,
+            Shape::Bytes => {
+                use base64::Engine;
+                let mut bytes = Vec::new();
+                while let Some(byte) = items.next_element::<u8>()? {
+                    bytes.push(byte);
+                }
+                return Ok(base64::engine::general_purpose::STANDARD.encode(bytes).into());
+            }
             Shape::Any => &ANY,
             _ => return Err(self.mismatch("array")),
         };

@@ -105,7 +105,8 @@ fn unsupported_strategy(strategy: &At<'_>, known: &[&str], causes: &mut Vec<Caus
 /// The number in a count or percentage.
 fn number(value: &Value) -> i64 {
     match value {
-        Value::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
+        // Too many digits are a large number, not none.
+        Value::String(text) => text.trim_end_matches('%').parse::<f64>().map_or(0, |number| number as i64),
         other => other.as_i64().unwrap_or(0),
     }
 }
