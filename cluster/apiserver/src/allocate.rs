@@ -198,6 +198,9 @@ fn addresses(
     // Looked at before anything is given, and told alone.
     let mut causes = Vec::new();
     crate::validate::service_addresses(spec, &mut causes);
+    if causes.is_empty() {
+        families(spec, &mut causes);
+    }
     if !causes.is_empty() {
         return Err(causes);
     }
@@ -224,8 +227,7 @@ fn addresses(
             let inside = u32::from(parsed) >> (32 - NETWORK_BITS) == NETWORK >> (32 - NETWORK_BITS);
             let problem = match (inside, allocator.is_taken(address)) {
                 (false, _) => Some(format!(
-                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}/{NETWORK_BITS}",
-                    Ipv4Addr::from(NETWORK)
+                    "failed to allocate IP {address}: the provided network does not match the current range"
                 )),
                 (true, true) => {
                     Some(format!("failed to allocate IP {address}: provided IP is already allocated"))
@@ -251,6 +253,28 @@ fn addresses(
         }
     }
     Ok(())
+}
+
+/// This server gives addresses of one family.
+fn families(spec: &Value, causes: &mut Vec<Cause>) {
+    let given = spec["ipFamilies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let policy = &spec["ipFamilyPolicy"];
+    let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+    if spec["clusterIP"] == "None" && !selects {
+        return;
+    }
+    if given.len() > 1 && !matches!(policy.as_str(), Some("RequireDualStack" | "PreferDualStack")) {
+        let text = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", policy, text));
+    }
+    for (at, family) in given.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+        let text = "not configured on this cluster";
+        causes.push(Cause::invalid(format!("spec.ipFamilies[{at}]"), family, text));
+    }
+    if policy == "RequireDualStack" {
+        let text = "this cluster is not configured for dual-stack services";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", policy, text));
+    }
 }
 
 /// `clusterIP` and the first of `clusterIPs` say the same; who changes one and not the other means both.

@@ -124,9 +124,6 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
                 each(constraints, "resourceRules", |rule| set(rule, "scope", "*"));
             }
         }
-        ("certificates.k8s.io", "certificatesigningrequests") => {
-            set(&mut object["spec"], "usages", json!(["digital signature", "key encipherment"]));
-        }
         _ => {}
     }
 }
@@ -297,8 +294,9 @@ fn apps(plural: &str, object: &mut Value) {
             set(spec, "revisionHistoryLimit", 10);
             each(spec, "volumeClaimTemplates", |template| {
                 claim(template);
-                set(template, "apiVersion", "v1");
-                set(template, "kind", "PersistentVolumeClaim");
+                // Whatever was said.
+                template["apiVersion"] = "v1".into();
+                template["kind"] = "PersistentVolumeClaim".into();
             });
         }
         _ => return,

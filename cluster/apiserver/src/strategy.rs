@@ -190,16 +190,7 @@ fn dropped(kind: &Kind, old: Option<&Value>, object: &mut Value) {
             }
         }
         ("", "persistentvolumeclaims") => {
-            let snapshot = |source: &Value| {
-                let (group, kind) = (source["apiGroup"].as_str().unwrap_or_default(), &source["kind"]);
-                group.is_empty() && kind == "PersistentVolumeClaim"
-                    || group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot"
-            };
-            let unused = unset("/spec/dataSource") && unset("/spec/dataSourceRef");
-            if unused && object["spec"]["dataSource"].is_object() && !snapshot(&object["spec"]["dataSource"])
-            {
-                object["spec"].as_object_mut().map(|spec| spec.remove("dataSource"));
-            }
+            data_sources(old.map(|old| &old["spec"]), &mut object["spec"]);
         }
         ("", "pods") => {
             for part in ["nodeAllocatableResourceClaimStatuses"] {
@@ -221,6 +212,33 @@ fn dropped(kind: &Kind, old: Option<&Value>, object: &mut Value) {
             }
         }
         _ => {}
+    }
+}
+
+/// The two ways to name what a claim is filled from say the same.
+fn data_sources(old: Option<&Value>, spec: &mut Value) {
+    const OLD_WAY: &str = "dataSource";
+    const NEW_WAY: &str = "dataSourceRef";
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let used = |field: &str| old.is_some_and(|old| !old[field].is_null());
+    if !text(&spec[NEW_WAY], "namespace").is_empty() && !used(NEW_WAY) {
+        spec.as_object_mut().map(|spec| spec.remove(NEW_WAY));
+    }
+    let (group, kind) = (text(&spec[OLD_WAY], "apiGroup"), text(&spec[OLD_WAY], "kind"));
+    let known = group.is_empty() && kind == "PersistentVolumeClaim"
+        || group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot";
+    if !used(OLD_WAY) && !used(NEW_WAY) && spec[NEW_WAY].is_null() && !known {
+        spec.as_object_mut().map(|spec| spec.remove(OLD_WAY));
+    }
+    if spec[OLD_WAY].is_object() && spec[NEW_WAY].is_null() {
+        spec[NEW_WAY] = spec[OLD_WAY].clone();
+    } else if spec[NEW_WAY].is_object()
+        && spec[OLD_WAY].is_null()
+        && text(&spec[NEW_WAY], "namespace").is_empty()
+    {
+        let mut source = spec[NEW_WAY].clone();
+        source.as_object_mut().map(|source| source.remove("namespace"));
+        spec[OLD_WAY] = source;
     }
 }
 

@@ -128,7 +128,6 @@ fn finalizers(kind: &Kind, meta: &Value, causes: &mut Vec<Cause>) {
         return;
     }
     for finalizer in list.elements() {
-        finalizer.qualified(causes);
         let name = finalizer.own_text();
         if !name.contains('/') && !FINALIZERS.contains(&name) {
             finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified", causes);

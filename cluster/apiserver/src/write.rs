@@ -179,6 +179,30 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// An owner that is named twice is named once, with a warning.
+    fn owners_once(&mut self, object: &mut Value) {
+        let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() else { return };
+        let mut kept: Vec<Value> = Vec::new();
+        let mut twice: Vec<String> = Vec::new();
+        for owner in owners.drain(..) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if kept.contains(&owner) {
+                if !twice.contains(&uid) {
+                    twice.push(uid);
+                }
+            } else {
+                kept.push(owner);
+            }
+        }
+        *owners = kept;
+        if !twice.is_empty() {
+            self.warnings.push(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                twice.join(", ")
+            ));
+        }
+    }
+
     /// Unknown fields of a custom resource are noted and go, and defaults come.
     fn prune(&mut self, object: &mut Value) -> Result<Vec<String>, ApiError> {
         let Some(custom) = self.kind.custom.clone() else { return Ok(Vec::new()) };
@@ -276,6 +300,7 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
+        self.owners_once(&mut object);
         self.create_object(object, None, false).await
     }
 
@@ -338,6 +363,9 @@ impl Request<'_> {
                         continue;
                     }
                     let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
+                    if self.server.store.get_head(&self.key).is_some_and(|object| object.deleting) {
+                        error.message.insert_str(0, "object is being deleted: ");
+                    }
                     if generated {
                         error.details.get_or_insert_default().retry_after_seconds = 1;
                     }
@@ -435,6 +463,7 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
+        self.owners_once(&mut object);
         self.check_namespace(&mut object)?;
         self.check_name(&object)?;
         self.defaulted(&mut object);

@@ -93,13 +93,13 @@ impl Request<'_> {
             return Err(wrong(&format!("strict decoding error: {}", problems.join(", "))));
         }
         self.report(problems)?;
+        self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         if !uid.is_empty() && uid != &*seen.uid {
             let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
             return Err(self.invalid(&self.key.name, vec![cause]));
         }
-        self.check_namespace(&mut object)?;
-        self.check_name(&object)?;
         self.defaulted(&mut object);
         if object["metadata"]["resourceVersion"].is_null() {
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
@@ -140,7 +140,7 @@ impl Request<'_> {
                 dodai_merge::managed::Error::Internal(text) => ApiError::plain(text),
             },
         )?;
-        let shown = named(&merged);
+        let shown = named(&config);
         let decoded = codec::decode_value(&self.kind, merged, true).map_err(|detail| {
             let (group, kind) = (&self.kind.group, &self.kind.kind);
             ApiError::plain(format!(
