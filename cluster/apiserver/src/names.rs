@@ -183,13 +183,17 @@ pub(crate) fn env_name(text: &str) -> Option<String> {
 
 /// A subdomain in which labels may hold underscores.
 pub(crate) fn subdomain_with_underscore(text: &str) -> Option<String> {
-    if text.split('.').all(|label| is_label(&label.replace('_', "x"))) {
+    let sound = |label: &str| {
+        let bare = label.strip_prefix('_').unwrap_or(label);
+        is_label(&bare.replace('_', "-"))
+    };
+    if text.split('.').all(sound) {
         return None;
     }
     Some(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must \
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must \
          start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-         '[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*')"
+         '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')"
             .into(),
     )
 }

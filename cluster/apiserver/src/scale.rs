@@ -213,6 +213,11 @@ fn check(kind: &Kind, key: &Key, wanted: &Value) -> Result<i64, ApiError> {
             key.name
         )));
     }
+    let mut causes = Vec::new();
+    crate::validate::labels(&wanted["metadata"]["labels"], "metadata.labels", &mut causes);
+    if !causes.is_empty() && !kind.is_custom() {
+        return Err(ApiError::invalid("Scale", "autoscaling", &key.name, causes));
+    }
     let spec = &wanted["spec"]["replicas"];
     let replicas = match spec {
         Value::Null => 0,

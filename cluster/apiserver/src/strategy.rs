@@ -200,7 +200,15 @@ fn dropped(kind: &Kind, old: Option<&Value>, object: &mut Value) {
             }
             dropped_of_pods(old.map(|old| &old["spec"]), &mut object["spec"]);
         }
-        ("apps", _) | ("batch", "jobs") => {
+        ("apps", plural) => {
+            if plural == "statefulsets" && unset("/spec/updateStrategy/rollingUpdate/maxUnavailable") {
+                let rolling = object.pointer_mut("/spec/updateStrategy/rollingUpdate");
+                rolling.and_then(Value::as_object_mut).map(|rolling| rolling.remove("maxUnavailable"));
+            }
+            let before = old.map(|old| &old["spec"]["template"]["spec"]);
+            dropped_of_pods(before, &mut object["spec"]["template"]["spec"]);
+        }
+        ("batch", "jobs") => {
             let before = old.map(|old| &old["spec"]["template"]["spec"]);
             dropped_of_pods(before, &mut object["spec"]["template"]["spec"]);
         }

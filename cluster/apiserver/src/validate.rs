@@ -66,8 +66,8 @@ pub(crate) fn metadata_update(kind: &Kind, old: &Value, object: &Value, causes: 
     let whole = |(group, plurals): &(&str, &[&str])| kind.group == *group && plurals.contains(&&*kind.plural);
     if !kind.is_custom() && CHECKED_AS_NEW.iter().any(whole) {
         generate_name(kind, meta, causes);
-        finalizers(kind, meta, causes);
     }
+    finalizers(kind, meta, causes);
     if meta["uid"] != old["metadata"]["uid"] {
         causes.push(Cause::invalid("metadata.uid", &meta["uid"], "field is immutable"));
     }
@@ -174,7 +174,7 @@ fn check_name(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "namespaces") => names::label(name),
         ("", "services") | ("apps", "statefulsets") => names::label(name),
-        ("rbac.authorization.k8s.io", _) => names::path_segment(name).into_iter().collect(),
+        ("rbac.authorization.k8s.io" | "policy", _) => names::path_segment(name).into_iter().collect(),
         _ => names::subdomain(name).into_iter().collect(),
     }
 }

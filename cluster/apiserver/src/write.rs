@@ -301,6 +301,12 @@ impl Request<'_> {
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
         self.owners_once(&mut object);
+        // What only the server says is forgotten before anybody comes to own it.
+        for field in
+            ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
+            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+        }
         self.create_object(object, None, false).await
     }
 
