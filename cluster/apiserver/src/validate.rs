@@ -1,6 +1,6 @@
 //! Checks of built-in kinds, with upstream's texts.
 
-pub(crate) use network::service_addresses_are_sound;
+pub(crate) use network::{service_addresses, service_addresses_are_sound};
 pub(crate) use status::status;
 
 mod at;
@@ -35,18 +35,7 @@ const DATA_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn metadata(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     let meta = &object["metadata"];
     let name = meta["name"].as_str().unwrap_or_default();
-    let generate = meta["generateName"].as_str().unwrap_or_default();
-    if !generate.is_empty() && !kind.is_custom() {
-        // The base may end with a dash, as it is followed by more.
-        let base = format!("{}x", generate.trim_end_matches('-'));
-        for detail in check_name(kind, &base) {
-            causes.push(Cause::invalid(
-                "metadata.generateName",
-                &generate.into(),
-                &detail.replace("254", "253"),
-            ));
-        }
-    }
+    generate_name(kind, meta, causes);
     if name.is_empty() {
         causes.push(Cause::required("metadata.name", "name or generateName is required"));
     } else {
@@ -55,13 +44,30 @@ pub(crate) fn metadata(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         }
     }
     common(meta, causes);
+    finalizers(kind, meta, causes);
+}
+
+fn generate_name(kind: &Kind, meta: &Value, causes: &mut Vec<Cause>) {
+    let generate = text(meta, "generateName");
+    if generate.is_empty() {
+        return;
+    }
+    // The base may end with a dash, as it is followed by more.
+    let base = format!("{}x", generate.trim_end_matches('-'));
+    for detail in check_name(kind, &base) {
+        causes.push(Cause::invalid("metadata.generateName", &generate.into(), &detail.replace("254", "253")));
+    }
 }
 
 /// Rules for `metadata` of a changed object.
 pub(crate) fn metadata_update(kind: &Kind, old: &Value, object: &Value, causes: &mut Vec<Cause>) {
     let meta = &object["metadata"];
-    let _ = kind;
     common(meta, causes);
+    let whole = |(group, plurals): &(&str, &[&str])| kind.group == *group && plurals.contains(&&*kind.plural);
+    if !kind.is_custom() && CHECKED_AS_NEW.iter().any(whole) {
+        generate_name(kind, meta, causes);
+    }
+    finalizers(kind, meta, causes);
     if meta["uid"] != old["metadata"]["uid"] {
         causes.push(Cause::invalid("metadata.uid", &meta["uid"], "field is immutable"));
     }
@@ -84,16 +90,13 @@ pub(crate) fn metadata_update(kind: &Kind, old: &Value, object: &Value, causes: 
 fn common(meta: &Value, causes: &mut Vec<Cause>) {
     labels(&meta["labels"], "metadata.labels", causes);
     annotations(&meta["annotations"], "metadata.annotations", causes);
-    for (at, owner) in meta["ownerReferences"].as_array().into_iter().flatten().enumerate() {
+    for owner in list(&meta["ownerReferences"]) {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                let text =
-                    format!("{} must not be empty", if field == "apiVersion" { "version" } else { field });
-                causes.push(Cause::invalid(
-                    format!("metadata.ownerReferences[{at}].{field}"),
-                    &owner[field],
-                    &text,
-                ));
+                let detail =
+                    if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                // The position is not told.
+                causes.push(Cause::invalid(format!("metadata.ownerReferences.{field}"), &"".into(), detail));
             }
         }
     }
@@ -107,13 +110,39 @@ fn common(meta: &Value, causes: &mut Vec<Cause>) {
         let text = "Only one reference can have Controller set to true. Found \"true\" in references for more than one";
         causes.push(Cause::invalid("metadata.ownerReferences", &meta["ownerReferences"], text));
     }
-    for (at, finalizer) in meta["finalizers"].as_array().into_iter().flatten().enumerate() {
-        let text = finalizer.as_str().unwrap_or_default();
-        for detail in names::qualified_name(text) {
-            causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), finalizer, &detail));
+}
+
+/// Names of finalizers that need no domain.
+const FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+
+/// Rules for finalizers; kinds outside the common rules check less.
+fn finalizers(kind: &Kind, meta: &Value, causes: &mut Vec<Cause>) {
+    let list = At::new(&meta["finalizers"], "metadata.finalizers");
+    for finalizer in list.elements() {
+        finalizer.moved(&list.path).qualified(causes);
+    }
+    if kind.is_custom()
+        || kind.is("coordination.k8s.io", "leases")
+        || kind.is("policy", "poddisruptionbudgets")
+    {
+        return;
+    }
+    for finalizer in list.elements() {
+        let name = finalizer.own_text();
+        if !name.contains('/') && !FINALIZERS.contains(&name) {
+            finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified", causes);
         }
     }
 }
+
+/// Kinds whose update is checked as a creation is, with all of the metadata.
+const CHECKED_AS_NEW: &[(&str, &[&str])] = &[
+    ("", &["pods", "configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts", "limitranges"]),
+    ("batch", &["jobs"]),
+    ("networking.k8s.io", &["ingresses"]),
+    ("discovery.k8s.io", &["endpointslices"]),
+    ("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"]),
+];
 
 /// Rules for annotations at `path`.
 fn annotations(map: &Value, path: &str, causes: &mut Vec<Cause>) {
@@ -144,8 +173,8 @@ pub(crate) fn labels(labels: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn check_name(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "namespaces") => names::label(name),
-        ("", "services") => names::label(name),
-        ("rbac.authorization.k8s.io", _) => names::path_segment(name),
+        ("", "services") | ("apps", "statefulsets") => names::label(name),
+        ("rbac.authorization.k8s.io" | "policy", _) => names::path_segment(name),
         _ => names::subdomain(name).into_iter().collect(),
     }
 }

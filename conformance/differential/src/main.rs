@@ -146,6 +146,9 @@ async fn probe(pair: &Pair, schemas: &Schemas, arguments: &Arguments) -> anyhow:
     .await?;
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.count));
+    if arguments.keep.is_some() {
+        return keep_probes(pair, schemas, arguments, &found).await;
+    }
     for (line, entry) in &found {
         let (op, real, ours) = &entry.example;
         println!("{:5} {line}", entry.count);
@@ -162,6 +165,27 @@ async fn probe(pair: &Pair, schemas: &Schemas, arguments: &Arguments) -> anyhow:
     Ok(())
 }
 
+/// Makes a case of each way of differing: the object, if the write is to one that exists, and the write, both made small.
+async fn keep_probes(
+    pair: &Pair,
+    schemas: &Schemas,
+    arguments: &Arguments,
+    found: &[(String, dodai_differential::probe::Entry)],
+) -> anyhow::Result<()> {
+    for (line, entry) in found {
+        let mut op = entry.example.0.clone();
+        op.query.retain(|(key, _)| key != "dryRun");
+        let mut ops = vec![op];
+        if ops[0].name == dodai_differential::probe::EXISTING {
+            ops.insert(0, generate::base(schemas, ops[0].kind, dodai_differential::probe::EXISTING));
+        }
+        let Some(finding) = pair.play(&ops, &|_| false).await? else { continue };
+        let finding = pair.shrink(finding).await?;
+        write_case(arguments, line, arguments.seed, finding)?;
+    }
+    Ok(())
+}
+
 fn print(seed: u64, finding: &Finding) {
     println!("== seed {seed}: {}", finding.signature);
     for op in &finding.ops {
@@ -174,14 +198,26 @@ fn print(seed: u64, finding: &Finding) {
 }
 
 fn keep(arguments: &Arguments, seed: u64, finding: Finding) -> anyhow::Result<()> {
+    let about = finding.signature.clone();
+    write_case(arguments, &about, seed, finding)
+}
+
+/// Characters of a case's file name.
+const NAME_LEN_MAX: usize = 90;
+
+fn write_case(arguments: &Arguments, about: &str, seed: u64, finding: Finding) -> anyhow::Result<()> {
     let Some(folder) = &arguments.keep else { return Ok(()) };
     std::fs::create_dir_all(folder)?;
-    let name: String = finding
-        .signature
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
-        .collect();
+    let mut name = String::new();
+    for letter in about.chars() {
+        match letter.to_ascii_lowercase() {
+            letter if letter.is_ascii_alphanumeric() => name.push(letter),
+            _ if name.ends_with('-') || name.is_empty() => {}
+            _ => name.push('-'),
+        }
+    }
+    name.truncate(NAME_LEN_MAX);
     let steps = finding.ops.into_iter().zip(finding.real).map(|(op, answer)| Step { op, answer }).collect();
-    let case = Case { about: format!("{} (seed {seed})", finding.signature), steps };
+    let case = Case { about: format!("{about} (seed {seed})"), steps };
     case.write(&folder.join(format!("{}.json", name.trim_matches('-'))))
 }

@@ -16,7 +16,7 @@ use crate::schema::Schemas;
 use crate::server::Server;
 
 /// The object of each kind that exists.
-const EXISTING: &str = "one";
+pub const EXISTING: &str = "one";
 /// Characters of one line of the table.
 const LINE_LEN_MAX: usize = 260;
 

@@ -77,6 +77,10 @@ fn time_zone(zone: &At<'_>, causes: &mut Vec<Cause>) {
 
 /// What is wrong with a schedule.
 fn cron_error(schedule: &str) -> Option<String> {
+    // The zone is complained about elsewhere.
+    let zoned = schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=");
+    let schedule =
+        if zoned { schedule.split_once(' ').map_or("", |(_, rest)| rest).trim() } else { schedule };
     if let Some(word) = schedule.strip_prefix('@') {
         let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
         let fine = known.contains(&word) || word.starts_with("every ");

@@ -6,8 +6,8 @@ mod service;
 
 pub(super) use ingress::{ingress, ingress_status};
 pub(super) use policy::network_policy;
-pub(crate) use service::service_addresses_are_sound;
 pub(super) use service::{endpoint_ip, service, service_status, service_update};
+pub(crate) use service::{service_addresses, service_addresses_are_sound};
 
 use super::at::At;
 use crate::names;

@@ -148,7 +148,9 @@ fn spec_of(spec: &At<'_>, pod_name: Option<&str>, causes: &mut Vec<Cause>) {
             hostname.subdomain(causes);
         }
     }
-    for (name, value) in spec.get("overhead").entries() {
+    // Checked as limits, and said to be some.
+    let overhead = spec.get("overhead");
+    for (name, value) in overhead.moved(&overhead.get("limits").path).entries() {
         resources::container_resource_name(&value, name, causes);
         resources::amount(&value, name, causes);
     }

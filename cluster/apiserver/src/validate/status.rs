@@ -87,12 +87,13 @@ pub(crate) fn status(kind: &Kind, old: &Value, object: &Value, causes: &mut Vec<
     let number = |field: &str| place.int(field).unwrap_or(0);
     for field in parts {
         if number(field) > number("replicas") {
-            place.get(field).invalid(MORE_THAN_ALL, causes);
+            place.get(field).invalid_as(number(field), MORE_THAN_ALL, causes);
         }
     }
     if !parts.is_empty() && number("availableReplicas") > number("readyReplicas") {
         let whole = if kind.plural == "statefulsets" { "status.readyReplicas" } else { "readyReplicas" };
-        place.get("availableReplicas").invalid(&format!("cannot be greater than {whole}"), causes);
+        let shown = number("availableReplicas");
+        place.get("availableReplicas").invalid_as(shown, &format!("cannot be greater than {whole}"), causes);
     }
     let collisions = |object: &Value| object["status"]["collisionCount"].as_i64();
     if kind.group == "apps"

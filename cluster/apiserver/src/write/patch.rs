@@ -8,6 +8,7 @@ use crate::patch::{Patch, PatchKind};
 use crate::status::{ApiError, Cause};
 use crate::store::Object;
 use crate::strategy;
+use crate::subresource::Door;
 
 impl Request<'_> {
     /// PATCH.
@@ -23,7 +24,10 @@ impl Request<'_> {
         for attempt in 0..=RETRIES_MAX {
             let seen = self.server.store.get_head(&self.key);
             let result = match (&seen, patch.kind) {
-                (None, PatchKind::Apply) if self.door.is_main() => {
+                (None, PatchKind::Apply)
+                    if self.door.is_main()
+                        || self.door == Door::Status && strategy::creates_on_update(&self.kind) =>
+                {
                     self.may_create()?;
                     let object = self.apply(None, patch)?;
                     match self.create_object(object, Some(&patch.value), false).await {
@@ -89,13 +93,13 @@ impl Request<'_> {
             return Err(wrong(&format!("strict decoding error: {}", problems.join(", "))));
         }
         self.report(problems)?;
+        self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         if !uid.is_empty() && uid != &*seen.uid {
             let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
             return Err(self.invalid(&self.key.name, vec![cause]));
         }
-        self.check_name(&object)?;
-        self.check_namespace(&mut object)?;
         self.defaulted(&mut object);
         if object["metadata"]["resourceVersion"].is_null() {
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
@@ -136,7 +140,7 @@ impl Request<'_> {
                 dodai_merge::managed::Error::Internal(text) => ApiError::plain(text),
             },
         )?;
-        let shown = named(&merged);
+        let shown = named(&config);
         let decoded = codec::decode_value(&self.kind, merged, true).map_err(|detail| {
             let (group, kind) = (&self.kind.group, &self.kind.kind);
             ApiError::plain(format!(
@@ -145,6 +149,13 @@ impl Request<'_> {
             ))
         })?;
         let mut object = decoded.value;
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        if live.is_none() && !uid.is_empty() {
+            let text = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict(&self.kind.plural, &self.kind.group, &self.key.name, &text));
+        }
         if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
             self.check_name(&object)?;
         }

@@ -23,6 +23,11 @@ pub(crate) fn service_addresses_are_sound(object: &Value) -> bool {
     matches!(text(spec, "type"), "ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName")
 }
 
+/// The addresses of the spec of a Service, and what goes with them.
+pub(crate) fn service_addresses(spec: &Value, causes: &mut Vec<Cause>) {
+    addresses(&At::new(spec, "spec"), causes);
+}
+
 /// A new Service, or a changed one.
 pub(in crate::validate) fn service(object: &Value, causes: &mut Vec<Cause>) {
     let spec = At::new(&object["spec"], "spec");

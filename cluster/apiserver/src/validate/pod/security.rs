@@ -143,7 +143,7 @@ pub(super) fn pod(spec: &At<'_>, causes: &mut Vec<Cause>) {
     seccomp(&context.get("seccompProfile"), causes);
     app_armor(&context.get("appArmorProfile"), causes);
     context.get("supplementalGroupsPolicy").one_of_if_set(&["Merge", "Strict"], causes);
-    context.get("seLinuxChangePolicy").one_of_if_set(&["MountOption", "Recursive"], causes);
+    context.get("seLinuxChangePolicy").one_of_if_set(&["Recursive"], causes);
 }
 
 fn sysctls(spec: &At<'_>, context: &At<'_>, causes: &mut Vec<Cause>) {
