@@ -388,8 +388,10 @@ pub(crate) async fn write_object(
             if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !dry_run {
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
-            let (created, bumped) = (outcome.created, outcome.bumped);
-            warnings.extend(crate::warnings::warnings(kind, &outcome.object, created, bumped));
+            if !outcome.created {
+                // Those of a new object are given before it can fail for other reasons.
+                warnings.extend(crate::warnings::warnings(kind, &outcome.object, false, outcome.bumped));
+            }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {
