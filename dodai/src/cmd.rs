@@ -9,6 +9,7 @@ pub(crate) mod kubeconfig;
 pub(crate) mod logs;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod why;

@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// How long Pods outlive this process when it is killed; `None`: for ever.
     pub(crate) orphan_grace: Option<Duration>,
+    /// What opens encrypted secrets.
+    pub(crate) keyring: dodai_secrets::seal::Keyring,
 }
 
 /// The running platform.
@@ -61,10 +63,12 @@ impl Platform {
         let mut config = NodeConfig::new(data.path.clone());
         config.orphan_grace = options.orphan_grace;
         config.pinned = pinned(client.clone());
-        let controllers = Controllers::new(
+        config.api = Some(serving.address());
+        let mut controllers = Controllers::new(
             server.client(User::admin("dodai").with_agent("dodai-engines")),
             Clock::system(),
         );
+        controllers.outside = controllers.outside.with(Arc::new(options.keyring.clone()));
         let node =
             Node::start(config, server.client(User::admin("system:node:dodai").with_agent("dodai-node")))
                 .await
@@ -101,7 +105,11 @@ fn pinned(client: Client) -> PinnedImages {
 }
 
 async fn open(data: &Path) -> Result<ApiServer> {
-    let config = Config { storage: Storage::Disk(data.join("state")), ..Config::default() };
+    let config = Config {
+        storage: Storage::Disk(data.join("state")),
+        service_account_tokens: true,
+        ..Config::default()
+    };
     ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the embedded API", &error))
 }
 

@@ -3,9 +3,9 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::{App, Release};
+use crate::{App, EncryptedSecret, Release, SopsSecret};
 
 /// All CRDs of the group `dodai.dev`, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![App::crd(), Release::crd()]
+    vec![App::crd(), Release::crd(), EncryptedSecret::crd(), SopsSecret::crd()]
 }

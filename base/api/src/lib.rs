@@ -12,4 +12,6 @@ pub mod duration;
 pub mod names;
 
 pub use dodai::app::{App, AppPhase, AppSpec, AppStatus};
+pub use dodai::encrypted_secret::{EncryptedSecret, EncryptedSecretSpec, EncryptedSecretStatus};
 pub use dodai::release::{Release, ReleasePhase, ReleaseSpec, ReleaseStatus};
+pub use dodai::sops_secret::{SopsSecret, SopsSecretSpec, SopsSecretStatus};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::admission;
+use crate::admission::attributes::{Attributes, Operation};
 use crate::codec::{self, FieldValidation, body_json};
 use crate::crd;
 use crate::handle::manager;
@@ -161,7 +163,7 @@ pub(crate) async fn answer(
             read
         }
     };
-    let warnings = match validation {
+    let mut warnings = match validation {
         FieldValidation::Warn => decoded.problems,
         FieldValidation::Strict if !decoded.problems.is_empty() => {
             return Err(ApiError::bad_request(format!(
@@ -171,7 +173,27 @@ pub(crate) async fn answer(
         }
         _ => Vec::new(),
     };
-    let wanted = decoded.value;
+    let mut wanted = decoded.value;
+    let asked = Attributes {
+        server,
+        user,
+        operation: Operation::Update,
+        kind,
+        subresource: "scale",
+        namespace: &key.namespace,
+        name: key.name.to_string(),
+        object: Some(&wanted),
+        old: Some(&scale),
+        dry_run,
+        options: write::options_value(options, query),
+    };
+    let (changed, told) = admission::mutate_by_hooks(&asked).await?;
+    let asked = Attributes { object: Some(changed.as_ref().unwrap_or(&wanted)), ..asked };
+    warnings.extend(told);
+    warnings.extend(admission::validate_by_hooks(&asked).await?);
+    if let Some(changed) = changed {
+        wanted = changed;
+    }
     let replicas = check(kind, key, &wanted)?;
     let mut changed = object.clone();
     crd::set_at(&mut changed, &paths(kind).spec, replicas.into());
@@ -190,6 +212,8 @@ pub(crate) async fn answer(
         validation,
         warnings: Vec::new(),
         door: Door::of("scale"),
+        options,
+        hooks: false,
     };
     let Outcome { object, .. } = request.update_tree(changed, revision.is_empty()).await?;
     let mut scale = scale_of(kind, &object)?;

@@ -146,10 +146,8 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
         }
-        ("", "limitranges") => {
-            if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
-                object["metadata"]["name"] = uuid::Uuid::new_v4().to_string().into();
-            }
+        ("", "limitranges") if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() => {
+            object["metadata"]["name"] = uuid::Uuid::new_v4().to_string().into();
         }
         ("", "persistentvolumeclaims") => object["status"] = json!({ "phase": "Pending" }),
         ("", "persistentvolumes") => {
@@ -380,6 +378,10 @@ pub(crate) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         crd::check::validate(object, causes);
         return;
     }
+    if kind.group == "admissionregistration.k8s.io" {
+        crate::admission::validate_configuration(kind, None, object, causes);
+        return;
+    }
     if !kind.is_custom() {
         validate::create(kind, object, causes);
     }
@@ -395,6 +397,10 @@ pub(crate) fn validate_update(
 ) {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
         crd::check::validate_update(old, object, causes);
+        return;
+    }
+    if kind.group == "admissionregistration.k8s.io" && door.is_main() {
+        crate::admission::validate_configuration(kind, Some(old), object, causes);
         return;
     }
     if kind.is_custom() {

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::Shape;
-use super::quantity::Quantity;
+use super::quantity;
 use crate::status::quote;
 
 const NO_QUANTITY: &str =
@@ -166,10 +166,7 @@ impl Seed<'_> {
     }
 
     fn quantity<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
-        match Quantity::parse(text) {
-            Some(quantity) => Ok(Value::String(quantity.canonical())),
-            None => Err(self.fail(NO_QUANTITY.into())),
-        }
+        quantity::printed(text).map(Value::String).map_err(|error| self.fail(error.into()))
     }
 
     fn text<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {

@@ -266,7 +266,7 @@ fn dns(spec: &At<'_>, causes: &mut Vec<Cause>) {
     for search in all.iter().filter(|search| search.own_text() != ".") {
         let text = search.own_text();
         let bare = text.strip_suffix('.').unwrap_or(text);
-        if let Some(detail) = names::subdomain_with_underscore(bare) {
+        for detail in names::search_domain(bare) {
             search.invalid_as(bare, &detail, causes);
         }
     }

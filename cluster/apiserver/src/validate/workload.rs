@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::schema::int_or_string;
 use serde_json::{Value, json};
 
 use super::at::{At, internal};
@@ -102,13 +103,9 @@ fn unsupported_strategy(strategy: &At<'_>, known: &[&str], causes: &mut Vec<Caus
     causes.push(Cause::not_supported(strategy.path.clone(), &shown, known));
 }
 
-/// The number in a count or percentage.
+/// The number in a count, or of a hundred in a percentage.
 fn number(value: &Value) -> i64 {
-    match value {
-        // Too many digits are a large number, not none.
-        Value::String(text) => text.trim_end_matches('%').parse::<f64>().map_or(0, |number| number as i64),
-        other => other.as_i64().unwrap_or(0),
-    }
+    int_or_string::scaled(value, 100, true).unwrap_or(0)
 }
 
 fn count_or_percent(place: &At<'_>, causes: &mut Vec<Cause>) {

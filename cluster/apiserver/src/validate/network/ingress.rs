@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::names;
+use crate::names::text::port_name;
 use crate::status::Cause;
 use crate::validate::at::At;
-use crate::validate::port_name;
 
 /// A new or changed Ingress.
 pub(in crate::validate) fn ingress(old: Option<&Value>, object: &Value, causes: &mut Vec<Cause>) {
@@ -57,16 +57,7 @@ pub(in crate::validate) fn ingress(old: Option<&Value>, object: &Value, causes: 
 }
 
 fn host_error(name: &str) -> Option<String> {
-    if !name.contains('*') {
-        return names::subdomain(name);
-    }
-    let fine = name.strip_prefix("*.").is_some_and(|rest| names::subdomain(rest).is_none());
-    (!fine).then(|| {
-        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
-         lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', \
-         regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-            .into()
-    })
+    if name.contains('*') { names::wildcard(name).into_iter().next() } else { names::subdomain(name) }
 }
 
 fn host(host: &At<'_>, causes: &mut Vec<Cause>) {

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use crate::names::text::port_name;
 use crate::status::Cause;
 use crate::validate::at::At;
+use crate::validate::in_range;
 use crate::validate::selector::label_selector;
-use crate::validate::{in_range, port_name};
 
 /// A new or changed NetworkPolicy.
 pub(in crate::validate) fn network_policy(object: &Value, causes: &mut Vec<Cause>) {

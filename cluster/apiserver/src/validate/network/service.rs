@@ -192,9 +192,7 @@ pub(in crate::validate) fn endpoint_ip(place: &At<'_>, causes: &mut Vec<Cause>) 
     if address.is_unspecified() {
         wrong(&format!("may not be unspecified ({})", place.own_text()));
     }
-    if address.is_loopback() {
-        wrong("may not be in the loopback range (127.0.0.0/8, ::1/128)");
-    }
+    // Loopback addresses, which upstream refuses, are where the process runtime runs Pods.
     let local = match address {
         IpAddr::V4(four) => four.is_link_local(),
         IpAddr::V6(six) => six.segments()[0] & 0xffc0 == 0xfe80,
@@ -305,7 +303,8 @@ pub(in crate::validate) fn service_update(old: &Value, new: &Value, causes: &mut
     let place = At::new(after, "spec");
     let external = before["type"] == "ExternalName" || after["type"] == "ExternalName";
     let (was, is) = (is_headless(before), is_headless(after));
-    if !external && !(was && is) {
+    let stays_headless = was && is;
+    if !external && !stays_headless {
         kept(before, &place, "clusterIPs", "primary clusterIP can not be unset", causes);
     }
     if !external && !was && !is {

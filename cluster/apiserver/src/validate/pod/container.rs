@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{PodContext, handler, resources, security};
 use crate::names;
+use crate::names::text::port_name;
 use crate::status::Cause;
 use crate::validate::at::At;
-use crate::validate::port_name;
 
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
@@ -219,7 +219,7 @@ fn env(container: &At<'_>, causes: &mut Vec<Cause>) {
     for variable in container.items("env") {
         match variable.text("name") {
             "" => variable.get("name").required("", causes),
-            name => variable.get("name").all(names::env_name(name), causes),
+            name => variable.get("name").all(names::text::variable(name), causes),
         }
         if variable.has("valueFrom") {
             value_from(&variable, causes);
@@ -262,7 +262,7 @@ fn value_from(variable: &At<'_>, causes: &mut Vec<Cause>) {
 fn file_key(reference: &At<'_>, causes: &mut Vec<Cause>) {
     match reference.text("key") {
         "" => reference.get("key").required("", causes),
-        key => reference.get("key").all(names::env_name(key), causes),
+        key => reference.get("key").all(names::text::variable(key), causes),
     }
     match reference.text("volumeName") {
         "" => reference.get("volumeName").required("", causes),
@@ -369,7 +369,7 @@ fn env_from(container: &At<'_>, causes: &mut Vec<Cause>) {
     for source in list.elements() {
         let prefix = source.text("prefix");
         if !prefix.is_empty() {
-            source.get("prefix").all(names::env_name(prefix), causes);
+            source.get("prefix").all(names::text::variable(prefix), causes);
         }
         let mut sources = 0;
         for kind in ["configMapRef", "secretRef"] {

@@ -147,7 +147,7 @@ fn http(action: &At<'_>, causes: &mut Vec<Cause>) {
     action.get("scheme").one_of(&["HTTP", "HTTPS"], causes);
     for header in action.items("httpHeaders") {
         let name = header.get("name").moved(&action.get("httpHeaders").path);
-        name.all(names::header_name(name.own_text()), causes);
+        name.all(names::text::header(name.own_text()), causes);
     }
 }
 

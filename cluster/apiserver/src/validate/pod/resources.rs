@@ -10,8 +10,6 @@ use crate::status::Cause;
 use crate::validate::at::At;
 use crate::validate::limits;
 
-const MILLI: i128 = 1_000_000;
-
 fn is_huge(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
@@ -73,7 +71,7 @@ pub(in crate::validate) fn amount(place: &At<'_>, name: &str, causes: &mut Vec<C
     if amount.is_negative() {
         place.invalid("must be greater than or equal to 0", causes);
     }
-    if (limits::is_count(name) || is_extended(name)) && amount.nano() % (1000 * MILLI) / MILLI != 0 {
+    if (limits::is_count(name) || is_extended(name)) && amount.scaled(-3) % 1000 != 0 {
         place.invalid("must be an integer", causes);
     }
     if is_huge(name) {

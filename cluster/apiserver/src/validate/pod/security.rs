@@ -13,8 +13,8 @@ const PROFILE_LEN_MAX: usize = 4095;
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 
 fn id(place: &At<'_>, causes: &mut Vec<Cause>) {
-    if place.is_set() {
-        place.in_range(0, i64::from(i32::MAX), causes);
+    if let Some(number) = place.value.as_i64() {
+        place.all(crate::names::text::user_id(number), causes);
     }
 }
 
