@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use crate::kinds::{Kind, Registry, Subresource};
-use crate::status::Cause;
+use crate::status::{Cause, quote};
 use structural::Structural;
 
 /// A printer column of a custom resource.
@@ -105,6 +105,28 @@ fn check_replicas(object: &Value, scale: &Scale, status_only: bool, causes: &mut
             causes.push(Cause::invalid(format!(".{path}"), found, text));
         }
     }
+}
+
+/// Warnings for whoever writes a new definition.
+pub(crate) fn warnings(crd: &Value) -> Vec<String> {
+    let (mut formats, mut sets) = (Vec::new(), Vec::new());
+    for version in crd["spec"]["versions"].as_array().into_iter().flatten() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        format::unknown(schema, &mut formats);
+        check::sets_of_others(schema, &mut sets);
+    }
+    sets.sort();
+    let formats = formats.iter().map(|format| format!("unrecognized format {}", quote(format)));
+    let sets = sets.iter().map(|ty| {
+        format!("x-kubernetes-list-type: set for items of type \"{ty}\" is not supported by server-side apply or CEL validation rules")
+    });
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in formats.chain(sets) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    warnings
 }
 
 /// The kinds that an established CRD serves.

@@ -433,6 +433,9 @@ pub(crate) async fn write_object(
                 // Those of a new object are given before it can fail for other reasons.
                 warnings.extend(crate::warnings::warnings(kind, &outcome.object, false, outcome.bumped));
             }
+            if outcome.created && kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+                warnings.extend(crate::crd::warnings(&outcome.object));
+            }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {

@@ -76,7 +76,7 @@ impl Cause {
         Cause::new("FieldValueNotSupported", field, message)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{}: {}", self.field, self.message)
     }
 }

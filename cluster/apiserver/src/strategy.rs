@@ -395,8 +395,11 @@ pub(crate) fn validate_update(
     object: &Value,
     causes: &mut Vec<Cause>,
 ) {
-    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
-        crd::check::validate_update(old, object, causes);
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        match door.is_main() {
+            true => crd::check::validate_update(old, object, causes),
+            false => crd::check::validate_status(object, causes),
+        }
         return;
     }
     if kind.group == "admissionregistration.k8s.io" && door.is_main() {

@@ -46,6 +46,16 @@ pub(crate) fn run(rules: &Validator, object: &Value, old: Option<&Value>, causes
     causes.extend(report.problems.into_iter().map(cause));
 }
 
+/// Runs the rules of a schema on its own default, as on one that stays and on one that is new.
+pub(super) fn run_on_default(schema: &Value, default: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let Some(rules) = Validator::new(schema, false, STORED_RULES_MINOR) else { return };
+    let mut report = rules.validate(path, default, Some(default), Limits::default(), false);
+    if report.problems.is_empty() {
+        report = rules.validate(path, default, None, Limits::default(), false);
+    }
+    causes.extend(report.problems.into_iter().map(cause));
+}
+
 fn cause(problem: Problem) -> Cause {
     let Problem { field, reason, detail, value } = problem;
     let field = if field.is_empty() { "<nil>".to_owned() } else { field };

@@ -288,12 +288,8 @@ impl Structural {
         let got = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
-            Value::Number(number)
-                if number.is_f64() && number.as_f64().is_some_and(|real| real.fract() != 0.0) =>
-            {
-                "number"
-            }
-            Value::Number(_) => "integer",
+            Value::Number(number) if is_integer(number) => "integer",
+            Value::Number(_) => "number",
             Value::String(_) => "string",
             Value::Array(_) => "array",
             Value::Object(_) => "object",
@@ -481,6 +477,18 @@ impl Structural {
     }
 
     fn check_number(&self, number: f64, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+        let format = self.format.as_deref().unwrap_or_default();
+        let fits = match (self.ty, format) {
+            (Some(Type::Integer), "int32") => number as i64 == i64::from(number as i32),
+            (Some(Type::Number), "float") => number.abs() <= f64::from(f32::MAX),
+            _ => true,
+        };
+        if !fits {
+            let ty = self.ty.map_or("", Type::name);
+            // Upstream's error knows no field.
+            let text = format!("Checked value must be of type {ty} with format {format} in {path}");
+            causes.push(Cause::invalid("<nil>", &"".into(), &text));
+        }
         if let Some(min) = self.minimum
             && (number < min || self.exclusive.0 && number == min)
         {
@@ -592,6 +600,14 @@ fn embedded_metadata(meta: &mut Value, path: &str, unknown: &mut Vec<String>) {
             keep
         });
     }
+}
+
+/// Whether JavaScript could count with a number, or it was written as one of 64 bits.
+fn is_integer(number: &serde_json::Number) -> bool {
+    const SAFE_MAX: f64 = 9_007_199_254_740_991.0;
+    number.is_i64()
+        || number.is_f64()
+            && number.as_f64().is_some_and(|real| real.fract() == 0.0 && real.abs() <= SAFE_MAX)
 }
 
 fn same(left: &Value, right: &Value) -> bool {
