@@ -342,7 +342,9 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
         return;
     }
     // Pods that are not wanted leave no count behind, so that their names come back: only when they have gone.
-    let leaves = world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
+    // With a limit for each index such a Pod is kept until its successor is there, which has the next name.
+    let leaves = spec.backoff_limit_per_index.is_none()
+        && world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
     let missing = wanted.saturating_sub(counts.active.len() + counts.terminating.len()).min(BURST_MAX);
     if missing == 0 || leaves || !counts.noted.is_empty() {
         return;
