@@ -165,7 +165,21 @@ pub(crate) async fn mutate_by_hooks(
     attributes: &Attributes<'_>,
 ) -> Result<(Option<Value>, Vec<String>), ApiError> {
     let mut warnings = Vec::new();
-    let changed = webhook::mutate(attributes, &mut warnings).await?;
+    let mut policies = policy::mutate::Course::new(attributes);
+    let mut changed = match &mut policies {
+        Some(policies) => policies.run(None, false, false)?,
+        None => None,
+    };
+    let seen = Attributes { object: changed.as_ref().or(attributes.object), ..attributes.clone() };
+    let by_webhooks = webhook::mutate(&seen, &mut warnings).await?;
+    let changed_since = by_webhooks.is_some();
+    changed = by_webhooks.or(changed);
+    if let Some(policies) = &mut policies
+        && (changed_since || policies.wants_again())
+        && let Some(again) = policies.run(changed.as_ref(), true, changed_since)?
+    {
+        changed = Some(again);
+    }
     Ok((changed, warnings))
 }
 
@@ -259,6 +273,7 @@ pub(crate) fn validate_configuration(
     match kind.plural.as_str() {
         "validatingadmissionpolicies" => policy::check::policy(old, object, causes),
         "validatingadmissionpolicybindings" => policy::check::binding(object, true, causes),
+        "mutatingadmissionpolicies" => policy::check::mutating_policy(old, object, causes),
         "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => {
             webhook::check::configuration(old, object, causes);
         }

@@ -1,9 +1,11 @@
 //! From a request to an answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use crate::admission;
@@ -16,11 +18,13 @@ use crate::https::Stopped;
 use crate::impersonate::impersonate;
 use crate::kinds::Kind;
 use crate::kubelet;
+use crate::meter::Overloaded;
 use crate::openapi;
 use crate::patch::Patch;
 use crate::read::{self, Selection};
 use crate::reply::{Body, Reply};
 use crate::request::{Attributes, Form, Media, Path, Query, ResourcePath, negotiate, verb};
+use crate::selector::FieldSelector;
 use crate::server::Server;
 use crate::special;
 use crate::status::ApiError;
@@ -32,9 +36,14 @@ use crate::write;
 
 /// Bytes of a request body.
 const BODY_BYTES_MAX: usize = 3 << 20;
+/// Time in which a body must have come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Answers a request of an authenticated user.
 pub(crate) async fn handle(server: &Arc<Server>, user: &User, request: Request<Body>) -> Response<Body> {
+    // Held until the answer is made.
+    let share = server.meter.share();
+    let request = request.map(|body| share.count(body));
     let answered = match impersonate(server, user, request.headers()) {
         Ok(user) => route(server, &user, request).await,
         Err(error) => Err(error),
@@ -170,11 +179,11 @@ fn attributes(verb: &str, path: &ResourcePath, query: &Query) -> Attributes {
         attributes.namespace = path.name.clone();
     }
     if path.name.is_empty() && matches!(verb, "list" | "watch" | "deletecollection") {
-        // A list of one name is allowed to those who may see that name.
-        let terms = query.get("fieldSelector").split(',').filter_map(|term| term.split_once('='));
-        let mut names = terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name);
-        if let Some(name) = names.next() {
-            attributes.name = name.trim_start_matches('=').to_owned();
+        // A list of one name is allowed to those who may see that name. It is read as it will be applied: nothing may look
+        // like one name here and like another there.
+        let selector = FieldSelector::read(query.get("fieldSelector"));
+        if let Some(name) = selector.ok().as_ref().and_then(|selector| selector.exact("metadata.name")) {
+            attributes.name = name.to_owned();
         }
     }
     attributes
@@ -225,17 +234,32 @@ fn check_scope(kind: &Kind, path: &ResourcePath, verb: &str) -> Result<(), ApiEr
     Ok(())
 }
 
-/// Reads a body up to its bound.
+/// Reads a body up to its bounds: in size, in time, and in what all bodies may hold together.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let mut body = body;
+    match tokio::time::timeout(BODY_TIME_MAX, collect(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}"));
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            ApiError::bad_request(format!("the body of the request cannot be read: {error}"))
+        let frame = frame.map_err(|error| match error.downcast_ref::<Overloaded>() {
+            Some(overloaded) => {
+                let mut error = ApiError::new(429, "TooManyRequests", overloaded.to_string());
+                error.details.get_or_insert_default().retry_after_seconds = 1;
+                error
+            }
+            None => ApiError::bad_request(format!("the body of the request cannot be read: {error}")),
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > BODY_BYTES_MAX {
-            return Err(ApiError::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}")));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&data);
     }

@@ -4,7 +4,7 @@
 //! every kind: what kinds differ in is data (`data/`, `kinds`), schemas (`schema` for built-in kinds, `crd` for
 //! custom resources) and a small table of functions (`strategy`, `defaults`, `validate`).
 //!
-//! Deliberately left out: answers in protobuf, CEL, admission webhooks, API aggregation, conversion webhooks.
+//! Deliberately left out: answers in protobuf, API aggregation, conversion webhooks.
 //! A request for any of them gets an error that says so.
 //!
 //! ```no_run
@@ -35,6 +35,7 @@ mod https;
 mod impersonate;
 mod kinds;
 mod kubelet;
+mod meter;
 mod names;
 mod openapi;
 mod patch;
@@ -56,6 +57,8 @@ mod status;
 pub mod store;
 mod strategy;
 mod subresource;
+#[cfg(test)]
+mod suite;
 mod table;
 mod tasks;
 mod token;

@@ -10,6 +10,7 @@ use crate::admission::attributes::Operation;
 use crate::codec;
 use crate::delete;
 use crate::kinds::Kind;
+use crate::names::net;
 use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
@@ -40,6 +41,23 @@ pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
         ("", "endpoints") => {
             warnings
                 .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
+        }
+        ("", "services") => {
+            let spec = &object["spec"];
+            let addresses = |field: &str| -> Vec<(String, String)> {
+                let list = spec[field].as_array().into_iter().flatten().enumerate();
+                list.filter_map(|(at, text)| Some((format!("spec.{field}[{at}]"), text.as_str()?.to_owned())))
+                    .collect()
+            };
+            for (path, address) in addresses("clusterIPs").iter().chain(&addresses("externalIPs")) {
+                warnings.extend(net::ip_warnings(path, address));
+            }
+            if let Some(address) = spec["loadBalancerIP"].as_str() {
+                warnings.extend(net::ip_warnings("spec.loadBalancerIP", address));
+            }
+            for (path, network) in addresses("loadBalancerSourceRanges") {
+                warnings.extend(net::cidr_warnings(&path, &network));
+            }
         }
         ("", "pods") => {
             let spec = &object["spec"];

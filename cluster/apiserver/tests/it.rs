@@ -8,6 +8,7 @@ mod it {
     mod definitions;
     mod disk;
     mod facts;
+    mod hostile;
     mod kubectl;
     mod kubelet;
     mod limits;

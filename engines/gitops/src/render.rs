@@ -14,6 +14,7 @@ mod explain;
 mod fieldspec;
 mod files;
 mod generators;
+mod git;
 mod id;
 mod json;
 mod json_patch;
@@ -42,8 +43,10 @@ pub use cache::Cache;
 pub use error::{Error, ErrorPlace};
 pub use explain::{Change, Event, Explanation, Wanted};
 pub use files::{FILE_BYTES_MAX, READ_BYTES_MAX, Reads};
+pub use git::{GitError, GitTree};
 pub use kustomization::FILE_NAMES;
 pub use tree::{Entry, Folder, Memory, Tree};
+pub use world::Note;
 
 use accumulate::{Accumulator, Target};
 use files::{FileError, Files};
@@ -90,6 +93,8 @@ pub struct Output {
     /// Upstream's words, in the order in which they came up.
     pub warnings: Vec<String>,
     pub reads: Reads,
+    /// Fields that had no effect.
+    pub notes: Vec<Note>,
     /// Of the objects that were asked for.
     pub explanations: Vec<Explanation>,
 }
@@ -134,7 +139,8 @@ pub fn render_with(tree: &dyn Tree, folder: &str, options: &Options, cache: &Cac
     let reads = world.files.reads();
     match built {
         Ok((objects, explanations)) => {
-            Ok(Output { objects, warnings: world.warnings.into_inner(), reads, explanations })
+            let (warnings, notes) = (world.warnings.into_inner(), world.notes.into_inner());
+            Ok(Output { objects, warnings, reads, notes, explanations })
         }
         Err(error) => Err(error.with_reads(reads)),
     }
@@ -178,7 +184,7 @@ fn build_target(world: &World, target: &Target<'_>) -> Result<Vec<Resource>, Err
     note(&mut objects, "names that others refer to");
     vars::resolve(world, &mut objects, &all_vars, &config.var_reference)?;
     note(&mut objects, "vars");
-    drop_local(&mut objects);
+    drop_local(world, &mut objects)?;
     match (&target.kustomization.sort_options, world.options.order) {
         (Some(options), _) => sort::sort(world, &mut objects, options)?,
         (None, Order::Legacy) => sort::by_kind(world, &mut objects, &id::ORDER_FIRST, &id::ORDER_LAST)?,
@@ -189,12 +195,21 @@ fn build_target(world: &World, target: &Target<'_>) -> Result<Vec<Resource>, Err
     Ok(objects)
 }
 
-/// Objects that are only for tools are not printed.
-fn drop_local(objects: &mut Vec<Resource>) {
-    objects.retain(|resource| {
-        let is_local = resource.annotation(names::LOCAL_CONFIG).is_some_and(|value| &**value != "false");
-        !is_local && !resource.tree.is_nil_or_empty()
-    });
+/// Objects that are only for tools are not printed; those that lost their name are refused.
+fn drop_local(world: &World, objects: &mut Vec<Resource>) -> Result<(), Error> {
+    objects.retain(|resource| !resource.tree.is_nil_or_empty());
+    for resource in objects.iter() {
+        let missing = match (resource.kind().is_empty(), resource.name().is_empty()) {
+            (true, _) => "`kind`",
+            (false, true) if !resource.kind().ends_with("List") => "`metadata.name`",
+            _ => continue,
+        };
+        let message = format!("an object has no {missing} at the end of the build");
+        return Err(transform::fields::at_object(resource, world, message));
+    }
+    objects
+        .retain(|resource| resource.annotation(names::LOCAL_CONFIG).is_none_or(|value| &**value == "false"));
+    Ok(())
 }
 
 /// What upstream's command writes into `managed-by`: this renderer stands in for that version.

@@ -15,6 +15,7 @@ pub mod rotation;
 pub mod rules;
 pub mod seal;
 mod secret;
+pub mod sops;
 
 use dodai_kit::Engine;
 

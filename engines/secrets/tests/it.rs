@@ -1,9 +1,11 @@
 //! Tests of the crate as others use it.
 
 mod it {
+    mod age_vectors;
     mod files;
     mod live;
     mod plans;
     mod random_files;
+    mod sops;
     mod support;
 }

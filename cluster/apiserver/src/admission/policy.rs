@@ -5,6 +5,7 @@
 //! go nowhere.
 
 pub(crate) mod check;
+pub(crate) mod mutate;
 pub(crate) mod params;
 
 use std::collections::HashMap;

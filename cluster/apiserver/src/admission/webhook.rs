@@ -130,7 +130,8 @@ impl Webhook {
             Err(reason) => {
                 let reason = format!("failed calling webhook {}: {reason}", quote(&self.name));
                 if self.ignores_failures {
-                    tracing::warn!(webhook = %self.name, %reason, "a webhook is passed over");
+                    // The reason may hold what the webhook answered, and so what it was sent.
+                    tracing::warn!(webhook = %self.name, "a webhook could not be asked and is passed over");
                     return Ok(None);
                 }
                 Err(ApiError::internal(reason))

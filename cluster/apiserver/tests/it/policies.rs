@@ -244,3 +244,129 @@ async fn deletions_scales_and_other_versions_are_covered() {
         until(&server, "/apis/x.dev/v2/widgets/a", |widget| widget["code"] == 404).await;
     }
 }
+
+/// A mutating policy with a binding of the same name.
+async fn mutating(server: &ApiServer, name: &str, mutation: Value, more: Value) {
+    let mut spec = json!({
+        "matchConstraints": { "resourceRules": [rule(&["CREATE", "UPDATE"], "", "configmaps"), rule(&["CREATE", "UPDATE"], "apps", "deployments")] },
+        "reinvocationPolicy": "Never", "mutations": [mutation],
+    });
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    let meta = json!({ "name": name });
+    let bound = json!({ "metadata": meta, "spec": { "policyName": name } });
+    create(server, &format!("{GROUP}/mutatingadmissionpolicies"), json!({ "metadata": meta, "spec": spec }))
+        .await;
+    create(server, &format!("{GROUP}/mutatingadmissionpolicybindings"), bound).await;
+}
+
+fn json_patch(expression: &str) -> Value {
+    json!({ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } })
+}
+
+fn apply(expression: &str) -> Value {
+    json!({ "patchType": "ApplyConfiguration", "applyConfiguration": { "expression": expression } })
+}
+
+#[tokio::test]
+async fn policies_change_objects_by_patches_and_by_configurations() {
+    let server = server().await;
+    mutating(
+        &server,
+        "a-patch",
+        json_patch("has(object.data) && !('added' in object.data) ? [JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: 'x'}, JSONPatch{op: 'add', path: '/data/added', value: variables.who}] : []"),
+        json!({ "variables": [{ "name": "who", "expression": "request.userInfo.username" }] }),
+    )
+    .await;
+    let made = admin(&server, "POST", MAPS, Some(map("m", json!({ "k": "1" })))).await;
+    assert_eq!((made.code, &made.body["data"]), (422, &Value::Null), "a key with a slash: {}", made.body);
+    let path = format!("{GROUP}/mutatingadmissionpolicies/a-patch");
+    let mut policy = admin(&server, "GET", &path, None).await.body;
+    policy["spec"]["mutations"][0] = json_patch(
+        "[JSONPatch{op: 'test', path: '/data/k', value: '1'}, JSONPatch{op: 'add', path: '/data/added', value: variables.who}]",
+    );
+    assert_eq!(admin(&server, "PUT", &path, Some(policy)).await.code, 200);
+    let made = admin(&server, "POST", MAPS, Some(map("m", json!({ "k": "1" })))).await;
+    assert_eq!(made.body["data"], json!({ "k": "1", "added": "root" }));
+    // A test that fails changes nothing.
+    let made = admin(&server, "POST", MAPS, Some(map("n", json!({ "k": "2" })))).await;
+    assert_eq!(made.body["data"], json!({ "k": "2" }));
+    mutating(
+        &server,
+        "b-sidecar",
+        apply("Object{metadata: Object.metadata{labels: {'seen': 'yes'}}, spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{containers: [Object.spec.template.spec.containers{name: 'side', image: 'side:1'}]}}}}"),
+        json!({ "matchConditions": [{ "name": "d", "expression": "request.kind.kind == 'Deployment'" }] }),
+    )
+    .await;
+    let deployment = json!({ "metadata": { "name": "d" }, "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": {
+        "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "main", "image": "i" }] } } } });
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let made = admin(&server, "POST", deployments, Some(deployment)).await;
+    let containers = made.body["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    let names: Vec<&str> = containers.iter().map(|container| container["name"].as_str().unwrap()).collect();
+    assert_eq!((names, &made.body["metadata"]["labels"]["seen"]), (vec!["main", "side"], &json!("yes")));
+    assert_eq!(
+        containers[1]["terminationMessagePath"], "/dev/termination-log",
+        "what is added gets its defaults"
+    );
+}
+
+#[tokio::test]
+async fn what_a_mutating_policy_cannot_do_is_refused_with_its_name() {
+    let server = server().await;
+    let cases = [
+        (apply("{'a': 1}"), "must evaluate to Object but got map(string, int)"),
+        (apply("Object{spec: Wrong{}}"), "undeclared reference to 'Wrong'"),
+        (
+            json_patch("[JSONPatch{op: 1, path: '/'}]"),
+            "expected type of field 'op' is 'string' but provided type is 'int'",
+        ),
+        (json_patch("[JSONPatch{nope: 'x'}]"), "undefined field 'nope'"),
+    ];
+    for (mutation, wanted) in cases {
+        let spec = json!({ "matchConstraints": { "resourceRules": [rule(&["CREATE"], "", "configmaps")] }, "reinvocationPolicy": "Never", "mutations": [mutation] });
+        let refused = admin(
+            &server,
+            "POST",
+            &format!("{GROUP}/mutatingadmissionpolicies"),
+            Some(json!({ "metadata": { "name": "x" }, "spec": spec })),
+        )
+        .await;
+        assert_eq!(refused.code, 422);
+        assert!(message(&refused).contains(wanted), "{}, wanted {wanted}", refused.body);
+    }
+    let cases = [
+        (
+            apply("Object{spec: Object.status{a: 1}}"),
+            "type mismatch: unexpected type name \"Object.status\", expected \"Object.spec\", which matches field name path from root Object type",
+        ),
+        (
+            apply("Object{nowhere: 1}"),
+            "error applying patch: failed to convert patch object to typed object: .nowhere: field not declared in schema",
+        ),
+        (
+            apply(
+                "Object{metadata: Object.metadata{finalizers: ['a/b'], ownerReferences: [Object.metadata.ownerReferences{uid: '1'}]}, immutable: object.data.nope}",
+            ),
+            "resulted in error: no such key: nope",
+        ),
+        (
+            json_patch("[JSONPatch{op: 'remove', path: '/nope'}]"),
+            "JSON Patch: remove operation does not apply: doc is missing path: /nope",
+        ),
+    ];
+    for (mutation, wanted) in cases {
+        mutating(&server, "x", mutation, json!({})).await;
+        let refused = admin(&server, "POST", MAPS, Some(map("m", json!({ "k": "1" })))).await;
+        assert_eq!((refused.code, &refused.body["reason"]), (403, &json!("Invalid")), "{}", refused.body);
+        let text = message(&refused);
+        assert!(
+            text.starts_with("policy 'x' with binding 'x' denied request: ") && text.contains(wanted),
+            "{text}, wanted {wanted}"
+        );
+        for plural in ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"] {
+            assert_eq!(admin(&server, "DELETE", &format!("{GROUP}/{plural}/x"), None).await.code, 200);
+        }
+    }
+}

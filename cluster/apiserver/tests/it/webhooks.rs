@@ -100,6 +100,15 @@ async fn reply(
     match path.as_str() {
         "/slow" => std::future::pending().await,
         "/broken" => return Ok(Response::builder().status(500).body(Full::from("no luck")).unwrap()),
+        // Leads to where the API server could reach and the sender could not.
+        "/elsewhere" => {
+            let location = ("location", "https://127.0.0.1:1/metadata");
+            return Ok(Response::builder()
+                .status(302)
+                .header(location.0, location.1)
+                .body(Full::default())
+                .unwrap());
+        }
         "/huge" => return Ok(Response::new(Full::from(vec![b' '; 4 << 20]))),
         _ => {}
     }
@@ -276,6 +285,10 @@ async fn what_cannot_be_called_fails_or_is_passed_over_as_the_policy_says() {
         (
             hook.url("/broken"),
             "an error on the server (\"no luck\") has prevented the request from succeeding".to_owned(),
+        ),
+        (
+            hook.url("/elsewhere"),
+            "the server responded with the status code 302 but did not return more information".to_owned(),
         ),
         (hook.url("/huge"), "length limit exceeded".to_owned()),
         (

@@ -19,7 +19,7 @@ use super::resource::Resource;
 use super::schema::{BUILTIN_VERSION, from_openapi};
 use super::transform::Step;
 use super::transform::fields::{append_all, at_object, with_any_id};
-use super::world::{World, from_file_error, is_url};
+use super::world::{Note, World, from_file_error, is_url};
 use super::{explain, names, plugins, steps};
 
 /// Kustomizations inside each other.
@@ -474,6 +474,7 @@ impl<'w> Target<'w> {
     }
 
     fn run(&self, all: &mut Accumulator, step: &Step) -> Result<(), Error> {
+        self.world.idle.set(false);
         let done = step.transformer.transform(self.world, &mut all.objects);
         done.map_err(|error| error.in_field(step.field.as_str()))?;
         if let Some(origin) = &step.origin {
@@ -482,6 +483,11 @@ impl<'w> Target<'w> {
             }
         }
         all.objects.retain(|resource| !resource.tree.is_nil_or_empty());
+        if self.world.idle.take() {
+            let message = "matches nothing".to_owned();
+            let note = Note { file: self.file.clone(), field: step.field.clone(), message };
+            self.world.notes.borrow_mut().push(note);
+        }
         explain::note(self.world, &mut all.objects, &self.file, &step.field);
         Ok(())
     }

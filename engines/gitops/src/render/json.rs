@@ -37,21 +37,31 @@ pub(crate) fn to_json(tree: &Tree) -> Result<Value, PrintError> {
     node_to_json(tree, tree.root(), true)
 }
 
+/// How a node is printed on its way through YAML: in brackets, some texts need quotes that change what they are.
+fn is_flow(tree: &Tree, id: NodeId, in_flow: bool) -> bool {
+    in_flow || tree.get(id).style == Style::Flow
+}
+
 /// A part of a tree; `top`: keys that are not text are taken as text, as there.
 pub(crate) fn node_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Value, PrintError> {
+    convert(tree, id, top, false)
+}
+
+fn convert(tree: &Tree, id: NodeId, top: bool, in_flow: bool) -> Result<Value, PrintError> {
+    let in_flow = is_flow(tree, id, in_flow);
     match tree.kind(id) {
-        Kind::Scalar => scalar_to_json(tree.get(id)),
+        Kind::Scalar => scalar_to_json(tree.get(id), in_flow),
         Kind::List => tree
             .items(id)
             .iter()
-            .map(|item| node_to_json(tree, *item, false))
+            .map(|item| convert(tree, *item, false, in_flow))
             .collect::<Result<_, _>>()
             .map(Value::Array),
-        Kind::Map => map_to_json(tree, id, top).map(Value::Object),
+        Kind::Map => map_to_json(tree, id, top, in_flow).map(Value::Object),
     }
 }
 
-fn map_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Map<String, Value>, PrintError> {
+fn map_to_json(tree: &Tree, id: NodeId, top: bool, in_flow: bool) -> Result<Map<String, Value>, PrintError> {
     refuse_duplicates(tree, id)?;
     let mut map = Map::new();
     let mut merged = None;
@@ -64,7 +74,7 @@ fn map_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Map<String, Value>,
             merged = Some(value);
             continue;
         }
-        let name = match scalar_of(key).map_err(PrintError::Scalar)? {
+        let name = match scalar_in(key, in_flow || key.value.is_empty()).map_err(PrintError::Scalar)? {
             Scalar::String(text) => text.into_owned(),
             // A null key at the top is left out there.
             Scalar::Null if top => continue,
@@ -72,7 +82,7 @@ fn map_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Map<String, Value>,
             _ => return Err(PrintError::KeyNotText { key: Arc::clone(&key.value) }),
         };
         check_characters(&name)?;
-        map.insert(name, node_to_json(tree, value, false)?);
+        map.insert(name, convert(tree, value, false, in_flow)?);
     }
     if let Some(value) = merged {
         let sources = match tree.kind(value) {
@@ -84,7 +94,7 @@ fn map_to_json(tree: &Tree, id: NodeId, top: bool) -> Result<Map<String, Value>,
             if tree.kind(source) != Kind::Map {
                 return Err(PrintError::Merge);
             }
-            for (name, value) in map_to_json(tree, source, false)? {
+            for (name, value) in map_to_json(tree, source, false, in_flow)? {
                 map.entry(name).or_insert(value);
             }
         }
@@ -111,8 +121,8 @@ fn refuse_duplicates(tree: &Tree, id: NodeId) -> Result<(), PrintError> {
     Ok(())
 }
 
-fn scalar_to_json(node: &Node) -> Result<Value, PrintError> {
-    Ok(match scalar_of(node).map_err(PrintError::Scalar)? {
+fn scalar_to_json(node: &Node, in_flow: bool) -> Result<Value, PrintError> {
+    Ok(match scalar_in(node, in_flow).map_err(PrintError::Scalar)? {
         Scalar::Null => Value::Null,
         Scalar::Bool(value) => Value::Bool(value),
         Scalar::Int(value) => Value::from(value),
@@ -139,10 +149,16 @@ fn check_characters(text: &str) -> Result<(), PrintError> {
     }
 }
 
-/// What a scalar is when it is printed and read again.
+/// What a scalar of a block is when it is printed and read again.
 pub(crate) fn scalar_of(node: &Node) -> Result<Scalar<'_>, dodai_yaml::ErrorKind> {
+    scalar_in(node, false)
+}
+
+fn scalar_in(node: &Node, in_flow: bool) -> Result<Scalar<'_>, dodai_yaml::ErrorKind> {
     let text = &*node.value;
-    let quoted = node.style != Style::Plain || text.contains('\n');
+    // Of what is more than text, only times and nothing at all are quoted in brackets.
+    let quoted_in_flow = in_flow && (text.is_empty() || text.contains([':', ',', '?', '[', ']', '{', '}']));
+    let quoted = node.style != Style::Plain || quoted_in_flow || text.contains('\n');
     match &node.tag {
         Tag::Str => Ok(Scalar::String(text.into())),
         Tag::None if quoted || !can_be_plain(text) => Ok(Scalar::String(text.into())),
@@ -152,7 +168,7 @@ pub(crate) fn scalar_of(node: &Node) -> Result<Scalar<'_>, dodai_yaml::ErrorKind
             let plain = resolve_plain(text);
             if plain.tag() != tag.short() {
                 resolve_tagged(tag.short(), text)
-            } else if node.style != Style::Plain {
+            } else if quoted {
                 Ok(Scalar::String(text.into()))
             } else {
                 Ok(plain)

@@ -222,14 +222,14 @@ pub(crate) fn read(value: &Value) -> Result<Kustomization> {
     let mut f = Fields::new(value, "", KUSTOMIZATION)?;
     let kind = f.text("kind")?;
     let api_version = f.text("apiVersion")?;
-    let metadata = f.object("metadata", read_metadata)?;
+    f.object("metadata", read_metadata)?;
     let mut resources: Vec<(String, String)> = with_field("resources", f.texts("resources")?);
     let bases = f.optional_list("bases", super::decode::text_of)?;
     let mut images = f.list("images", read_image)?;
     let image_tags = f.optional_list("imageTags", read_image)?;
     let helm_charts = f.take("helmCharts").map(|value| (value, "helmCharts"));
     let helm_old = f.take("helmChartInflationGenerator").map(|value| (value, "helmChartInflationGenerator"));
-    let helm_globals = f.take("helmGlobals").is_some();
+    f.take("helmGlobals");
     let mut kustomization = Kustomization {
         kind: KustomizationKind::Kustomization,
         openapi: f.text_map("openapi")?.unwrap_or_default(),
@@ -271,7 +271,7 @@ pub(crate) fn read(value: &Value) -> Result<Kustomization> {
     kustomization.resources = resources;
     kustomization.images = images;
     check_kind(&mut kustomization, &kind, &api_version)?;
-    if is_empty(&kustomization) && !metadata.unwrap_or(false) && !helm_globals {
+    if is_empty(value) {
         return Err(DecodeError {
             path: String::new(),
             message: "the kustomization is empty".to_owned(),
@@ -315,47 +315,24 @@ fn check_kind(kustomization: &mut Kustomization, kind: &str, api_version: &str) 
     Ok(())
 }
 
-fn is_empty(k: &Kustomization) -> bool {
-    k.openapi.is_empty()
-        && [&k.name_prefix, &k.name_suffix, &k.namespace].iter().all(|text| text.is_empty())
-        && k.common_labels.is_none()
-        && k.labels.is_empty()
-        && k.common_annotations.is_empty()
-        && k.patches_strategic_merge.is_none()
-        && k.patches_json.is_none()
-        && k.patches.is_empty()
-        && k.images.is_empty()
-        && k.replacements.is_empty()
-        && k.replicas.is_empty()
-        && k.vars.is_none()
-        && k.sort_options.is_none()
-        && k.resources.is_empty()
-        && [
-            &k.components,
-            &k.crds,
-            &k.configurations,
-            &k.generators,
-            &k.transformers,
-            &k.validators,
-            &k.build_metadata,
-        ]
-        .iter()
-        .all(|list| list.is_empty())
-        && k.config_maps.is_empty()
-        && k.secrets.is_empty()
-        && k.helm.is_none()
-        && k.generator_options.is_none()
+/// Nothing is said but what the file is. An empty list is something, unless it is of a field that is moved elsewhere.
+fn is_empty(value: &Value) -> bool {
+    let Some(map) = value.as_object() else { return true };
+    map.iter().all(|(key, value)| match key.to_ascii_lowercase().as_str() {
+        "kind" | "apiversion" => true,
+        "bases" | "imagetags" | "helmchartinflationgenerator" => value.as_array().is_none_or(Vec::is_empty),
+        _ => value.is_null() || value.as_str() == Some(""),
+    })
 }
 
-/// Whether there is any.
-fn read_metadata(value: &Value, path: &str, rules: Rules) -> Result<bool> {
+/// It is not used, but must be right.
+fn read_metadata(value: &Value, path: &str, rules: Rules) -> Result<()> {
     let mut f = Fields::new(value, path, rules)?;
     f.text("name")?;
     f.text("namespace")?;
     f.text_map("labels")?;
     f.text_map("annotations")?;
-    f.finish()?;
-    Ok(true)
+    f.finish()
 }
 
 fn read_image(value: &Value, path: &str, rules: Rules) -> Result<Image> {

@@ -22,10 +22,8 @@ pub(crate) fn merge(tree: &mut Tree, patch: &Tree, view: &View) -> Result<(), Me
     let source = tree.graft(patch, patch.root());
     let mut walker = Walker { tree, view };
     let root = walker.tree.root();
-    match walker.walk(Some(root), Some(source), None)?.node {
-        Some(node) => tree.set_root(node),
-        None => tree.gone = true,
-    }
+    // An object that `$patch: replace` would replace as a whole stays as it is there.
+    tree.gone = walker.walk(Some(root), Some(source), None)?.node.is_none();
     Ok(())
 }
 
@@ -101,6 +99,7 @@ impl<'w> Walker<'w> {
         source: Option<NodeId>,
         schema: Option<&'w Shape>,
     ) -> Result<Merged, MergeError> {
+        self.take_style(dest, source);
         let target = self.visit_map(dest, source)?;
         let Some(target_node) = target.node else { return Ok(target) };
         let mut names: Vec<std::sync::Arc<str>> = Vec::new();
@@ -121,6 +120,17 @@ impl<'w> Walker<'w> {
             self.tree.set_field(target_node, &name, merged.node, merged.keep, key_style)?;
         }
         Ok(target)
+    }
+
+    /// An empty collection is written as the patch's.
+    fn take_style(&mut self, dest: Option<NodeId>, source: Option<NodeId>) {
+        if let (Some(dest), Some(source)) = (dest, source) {
+            let style = self.tree.get(source).style;
+            let dest = self.tree.get_mut(dest);
+            if dest.kind != Kind::Scalar && dest.content.is_empty() {
+                dest.style = style;
+            }
+        }
     }
 
     fn visit_map(&mut self, dest: Option<NodeId>, source: Option<NodeId>) -> Result<Merged, MergeError> {
@@ -184,6 +194,7 @@ impl<'w> Walker<'w> {
         source: Option<NodeId>,
         schema: Option<&'w Shape>,
     ) -> Result<Merged, MergeError> {
+        self.take_style(dest, source);
         let present = dest.filter(|dest| !self.tree.is_null(*dest));
         let target = match (present, source) {
             (None, source) => source,

@@ -95,6 +95,8 @@ pub(crate) enum Style {
     Double,
     Literal,
     Folded,
+    /// Of a map or list in brackets.
+    Flow,
 }
 
 /// One node. The content of a map is its keys and values in turn.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use dodai_yaml::kustomize::resolve_plain;
-use dodai_yaml::{Document, Limits, NodeKind, ReadOptions, ScalarStyle};
+use dodai_yaml::{Document, Limits, NodeKind, ReadOptions, ScalarStyle, StructureStyle};
 
 use super::node::{Kind, Node, NodeId, Style, Tag, Tree};
 
@@ -129,18 +129,19 @@ impl<'d> Reader<'d> {
         let source = document.node(id);
         let node = match &source.kind {
             NodeKind::Scalar { .. } => self.scalar(source, false),
-            NodeKind::Sequence { items, .. } => {
+            NodeKind::Sequence { items, style } => {
                 let mut content = Vec::with_capacity(items.len());
                 for item in items {
                     content.push(self.node(*item)?);
                 }
                 Node {
                     tag: collection_tag(source.tag.as_deref(), Tag::List),
+                    style: collection_style(*style),
                     content,
                     ..Node::empty(Kind::List)
                 }
             }
-            NodeKind::Mapping { entries, .. } => return self.map(source, entries),
+            NodeKind::Mapping { entries, style } => return self.map(source, entries, *style),
             NodeKind::Alias { .. } => unreachable!("an alias is never the target of an alias"),
         };
         Ok(self.tree.add(node))
@@ -150,6 +151,7 @@ impl<'d> Reader<'d> {
         &mut self,
         source: &'d dodai_yaml::Node,
         entries: &'d [(dodai_yaml::NodeId, dodai_yaml::NodeId)],
+        style: StructureStyle,
     ) -> Result<NodeId, &'static str> {
         let document = self.document;
         let mut content = Vec::with_capacity(2 * entries.len());
@@ -175,7 +177,7 @@ impl<'d> Reader<'d> {
             self.merge(value, &mut content)?;
         }
         let tag = collection_tag(source.tag.as_deref(), Tag::Map);
-        Ok(self.tree.add(Node { tag, content, ..Node::empty(Kind::Map) }))
+        Ok(self.tree.add(Node { tag, style: collection_style(style), content, ..Node::empty(Kind::Map) }))
     }
 
     /// Adds the entries of merged maps: later ones win, the map's own entries win over all.
@@ -233,6 +235,13 @@ impl<'d> Reader<'d> {
             ScalarStyle::Folded => Style::Folded,
         };
         Node { tag, style, tagged, ..Node::scalar(value) }
+    }
+}
+
+fn collection_style(style: StructureStyle) -> Style {
+    match style {
+        StructureStyle::Block => Style::Plain,
+        StructureStyle::Flow => Style::Flow,
     }
 }
 

@@ -14,12 +14,26 @@ use super::resource::{Resource, Source};
 use super::schema::Schemas;
 use super::{LoadRestrictor, Options};
 
+/// A field of a kustomization that had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// File of the kustomization.
+    pub file: String,
+    /// `patches[0]`
+    pub field: String,
+    pub message: String,
+}
+
 pub(crate) struct World<'w> {
     pub(crate) files: Files<'w>,
     pub(crate) schemas: Schemas,
     pub(crate) cache: &'w Cache,
     pub(crate) options: &'w Options,
     pub(crate) warnings: RefCell<Vec<String>>,
+    /// What did nothing, for `lint`.
+    pub(crate) notes: RefCell<Vec<Note>>,
+    /// Set by a transformer that found nothing to change.
+    pub(crate) idle: std::cell::Cell<bool>,
     /// API version -> group and version.
     gvks: RefCell<HashMap<Arc<str>, (Arc<str>, Arc<str>)>>,
 }
@@ -32,6 +46,8 @@ impl<'w> World<'w> {
             cache,
             options,
             warnings: RefCell::default(),
+            notes: RefCell::default(),
+            idle: std::cell::Cell::new(false),
             gvks: RefCell::default(),
         }
     }

@@ -81,6 +81,7 @@ fn scalar(out: &mut String, node: &Node, indent: usize) {
         Style::Plain if node.tag == Tag::Str && !plain_is_text => Style::Double,
         Style::Plain if !can_be_plain(text) => Style::Single,
         Style::Folded => Style::Literal,
+        Style::Flow => Style::Plain,
         style => style,
     };
     match style {

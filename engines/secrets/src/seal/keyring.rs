@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::KmsError;
 use crate::seal::data_key::hmac;
+use crate::sops::gpg::Pgp;
 
 /// Longest wrapped data key, bytes.
 pub const WRAPPED_BYTES_MAX: usize = 16 << 10;
@@ -132,6 +133,8 @@ pub struct Keyring {
     pub identities: Vec<Identity>,
     /// The way to KMS, if there is one.
     pub kms: Option<Arc<dyn Kms>>,
+    /// The way to PGP keys, for files of SOPS.
+    pub pgp: Option<Arc<dyn Pgp>>,
     /// Private keys of a Sealed Secrets controller that were imported.
     pub sealing_keys: Vec<Arc<rsa::RsaPrivateKey>>,
 }
@@ -141,6 +144,7 @@ impl std::fmt::Debug for Keyring {
         f.debug_struct("Keyring")
             .field("identities", &self.identities)
             .field("kms", &self.kms.is_some())
+            .field("pgp", &self.pgp.is_some())
             .field("sealing_keys", &self.sealing_keys.len())
             .finish()
     }
@@ -179,13 +183,19 @@ impl Keyring {
     /// # Errors
     /// See [`AgeError`].
     pub fn open_age(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, AgeError> {
-        if file.len() > WRAPPED_BYTES_MAX {
+        self.open_age_up_to(file, WRAPPED_BYTES_MAX)
+    }
+
+    /// Opens an age file of up to so many bytes. Nothing is given out unless all of it is whole.
+    ///
+    /// # Errors
+    /// See [`AgeError`].
+    pub fn open_age_up_to(&self, file: &[u8], bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, AgeError> {
+        if file.len() > bytes_max {
             return Err(AgeError::Damaged("too long"));
         }
-        if file.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") {
-            return self.open_age_reader(age::armor::ArmoredReader::new(file));
-        }
-        self.open_age_reader(file)
+        // Armored or not, it finds out itself.
+        self.open_age_reader(age::armor::ArmoredReader::new(file))
     }
 
     fn open_age_reader<R: BufRead>(&self, reader: R) -> Result<Zeroizing<Vec<u8>>, AgeError> {
@@ -197,8 +207,6 @@ impl Keyring {
         })?;
         let mut plain = Zeroizing::new(Vec::new());
         stream
-            .by_ref()
-            .take(WRAPPED_BYTES_MAX as u64)
             .read_to_end(&mut plain)
             .map_err(|_| AgeError::Damaged("the payload was changed or cut off"))?;
         Ok(plain)

@@ -55,3 +55,16 @@ pub(crate) fn value(text: &str, keyring: &Keyring, key: &str) -> Option<String> 
         .find(|(name, _)| name.ends_with(&format!("/{key}")))
         .map(|(_, value)| String::from_utf8(value).unwrap())
 }
+
+/// A folder of the shared test data: beside the checkout, or of the folder it is in; `None` (and it says so) without.
+pub(crate) fn shared(name: &str) -> Option<std::path::PathBuf> {
+    let root = std::env::var_os("DODAI_SHARED")
+        .map(std::path::PathBuf::from)
+        .unwrap_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    let folder = root.join(name);
+    if !folder.exists() {
+        println!("skipped: {} not found", folder.display());
+        return None;
+    }
+    Some(folder)
+}

@@ -112,7 +112,7 @@ impl<'a> Check<'a> {
             let (name, source) = (text(&variable["name"]), text(&variable["expression"]));
             if name.trim().is_empty() {
                 self.causes.push(Cause::required(format!("{path}.name"), "name is not specified"));
-            } else if !is_identifier(&name) {
+            } else if names::text::identifier(&name).is_some() {
                 let detail = "name is not a valid CEL identifier";
                 self.causes.push(Cause::invalid(format!("{path}.name"), &name.clone().into(), detail));
             }
@@ -128,11 +128,6 @@ impl<'a> Check<'a> {
         }
         variables
     }
-}
-
-fn is_identifier(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// Checks a ValidatingAdmissionPolicy.
@@ -185,7 +180,60 @@ pub(crate) fn policy(old: Option<&Value>, object: &Value, causes: &mut Vec<Cause
     }
 }
 
+/// Checks a MutatingAdmissionPolicy.
+pub(crate) fn mutating_policy(old: Option<&Value>, object: &Value, causes: &mut Vec<Cause>) {
+    let spec = &object["spec"];
+    failure_policy(&spec["failurePolicy"], "spec.failurePolicy", causes);
+    param_kind(&spec["paramKind"], causes);
+    constraints(&spec["matchConstraints"], "spec.matchConstraints", true, causes);
+    match spec["reinvocationPolicy"].as_str().unwrap_or_default() {
+        "" => causes.push(Cause::required("spec.reinvocationPolicy", "")),
+        _ => one_of(&spec["reinvocationPolicy"], "spec.reinvocationPolicy", &["IfNeeded", "Never"], causes),
+    }
+    let sees = Sees { params: !spec["paramKind"].is_null(), authorizer: true, ..Sees::default() };
+    let mut check = Check::new(old, causes);
+    let variables = check.variables(&spec["variables"], sees);
+    check.conditions(&spec["matchConditions"], "spec.matchConditions", sees, Some(&variables));
+    let mutations = spec["mutations"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if mutations.is_empty() {
+        check.causes.push(Cause::required("spec.mutations", "mutations must contain at least one item"));
+    }
+    for (at, mutation) in mutations.iter().enumerate() {
+        check.mutation(
+            mutation,
+            &format!("spec.mutations[{at}]"),
+            Sees { patches: true, ..sees },
+            &variables,
+        );
+    }
+}
+
 impl Check<'_> {
+    fn mutation(&mut self, mutation: &Value, path: &str, sees: Sees, variables: &Variables) {
+        let kind = text(&mutation["patchType"]);
+        let (field, other, wanted) = match kind.as_str() {
+            "ApplyConfiguration" => ("applyConfiguration", "jsonPatch", Type::mutation_object()),
+            "JSONPatch" => ("jsonPatch", "applyConfiguration", Type::mutation_patch()),
+            "" => return self.causes.push(Cause::required(format!("{path}.patchType"), "")),
+            _ => {
+                let known = ["ApplyConfiguration", "JSONPatch"];
+                let path = format!("{path}.patchType");
+                return self.causes.push(Cause::not_supported(path, &mutation["patchType"], &known));
+            }
+        };
+        if !mutation[other].is_null() {
+            let detail = format!("must not be specified when patchType is {kind}");
+            self.causes.push(Cause::invalid(format!("{path}.{other}"), &mutation[other], &detail));
+        }
+        if mutation[field].is_null() {
+            let detail = format!("must be specified when patchType is {kind}");
+            return self.causes.push(Cause::required(format!("{path}.{field}"), &detail));
+        }
+        let source = text(&mutation[field]["expression"]);
+        let path = format!("{path}.{field}.expression");
+        self.expression(&source, &path, &[wanted], sees, Some(variables));
+    }
+
     fn validation(&mut self, validation: &Value, path: &str, sees: Sees, variables: &Variables) {
         let (source, message) = (text(&validation["expression"]), text(&validation["message"]));
         let expression = text(&validation["messageExpression"]);

@@ -29,25 +29,25 @@ impl SetImage {
     }
 
     /// Containers wherever they stand, by the names of the lists.
-    fn walk(&self, tree: &mut Tree, at: NodeId) -> Result<(), WrongKind> {
+    fn walk(&self, world: &World, tree: &mut Tree, at: NodeId) -> Result<(), WrongKind> {
         match tree.kind(at) {
             Kind::Scalar => Ok(()),
             Kind::List => {
                 for item in tree.items(at).to_vec() {
-                    self.walk(tree, item)?;
+                    self.walk(world, tree, item)?;
                 }
                 Ok(())
             }
             Kind::Map => {
                 for entry in tree.get(at).content.clone().chunks_exact(2) {
                     let (key, value) = (entry[0], entry[1]);
-                    self.walk(tree, value)?;
+                    self.walk(world, tree, value)?;
                     if !matches!(&**tree.value(key), "containers" | "initContainers") {
                         continue;
                     }
                     for container in tree.items(value).to_vec() {
                         if let Some(image) = tree.try_field(container, "image")? {
-                            self.set(tree, image)?;
+                            self.set(world, tree, image)?;
                         }
                     }
                 }
@@ -56,12 +56,13 @@ impl SetImage {
         }
     }
 
-    fn set(&self, tree: &mut Tree, at: NodeId) -> Result<(), WrongKind> {
+    fn set(&self, world: &World, tree: &mut Tree, at: NodeId) -> Result<(), WrongKind> {
         tree.require(at, Kind::Scalar)?;
         let value = tree.value(at);
         if !self.matches.is_match(value) {
             return Ok(());
         }
+        world.idle.set(false);
         let (mut name, mut tag, mut digest) = split(value);
         let new = &self.image;
         let suffixed;
@@ -107,14 +108,15 @@ fn split(image: &str) -> (&str, &str, &str) {
 
 impl Transformer for SetImage {
     fn transform(&self, world: &World, objects: &mut Vec<Resource>) -> Result<(), Error> {
+        world.idle.set(true);
         // Definitions of kinds have schemas of containers in them.
         let wanted = objects.iter_mut().filter(|resource| &*resource.kind() != "CustomResourceDefinition");
         for resource in wanted {
             let root = resource.tree.root();
-            self.walk(&mut resource.tree, root)
+            self.walk(world, &mut resource.tree, root)
                 .map_err(|error| of_object(resource, world, format!("cannot change images: {error}")))?;
             for spec in &self.specs {
-                let mut set = |tree: &mut Tree, at| self.set(tree, at).map_err(PathError::from);
+                let mut set = |tree: &mut Tree, at| self.set(world, tree, at).map_err(PathError::from);
                 let done = apply(&mut resource.tree, spec, None, &mut set);
                 done.map_err(|error| of_path(resource, world, &spec.path, &error))?;
             }

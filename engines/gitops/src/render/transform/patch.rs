@@ -134,6 +134,7 @@ impl Transformer for ApplyPatch {
                     .filter(|resource| target.selects(resource, world))
                     .map(|resource| resource.id(world))
                     .collect();
+                world.idle.set(selected.is_empty());
                 merge_into(world, objects, &selected, patch)
             }
             ApplyPatch::Json { operations, target, renames } => {
@@ -217,7 +218,9 @@ fn apply_json(
     target: &Compiled,
     renames: bool,
 ) -> Result<(), Error> {
+    world.idle.set(true);
     for resource in objects.iter_mut().filter(|resource| target.selects(resource, world)) {
+        world.idle.set(false);
         if renames {
             resource.store_previous_id(world);
         }
