@@ -43,8 +43,9 @@ pub(super) fn plan(world: &World) -> Plan {
     let spec = &cron.spec;
     let mut status = counted(world);
     if cron.metadata.deletion_timestamp.is_none() {
-        clean_up(&mut plan, world, spec);
         run(&mut plan, world, spec, &mut status);
+        // After the confirmation of what was seen, which this changes.
+        clean_up(&mut plan, world, spec);
     }
     plan.set_status(&status);
     plan
