@@ -13,6 +13,8 @@ mod kubectl;
 mod mini;
 #[path = "it/releases.rs"]
 mod releases;
+#[path = "it/roll_outs.rs"]
+mod roll_outs;
 #[path = "it/secrets.rs"]
 mod secrets;
 #[path = "it/shop.rs"]
