@@ -24,11 +24,14 @@ fn refused(files: &[(&str, &str)]) -> String {
     }
 }
 
+/// Path and text.
+type File = (&'static str, &'static str);
+
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n";
 
 #[test]
 fn what_is_wrong_is_shown_with_file_line_and_field() {
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(&[File], &[&str])] = &[
         (
             &[("app/kustomization.yaml", "resources:\n- ../app\n")],
             &["app/kustomization.yaml:2:3: error: cycle: `app`", "(resources[0])"],
