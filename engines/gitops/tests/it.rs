@@ -7,4 +7,5 @@ mod it {
     mod reads;
     mod suites;
     mod support;
+    mod values;
 }

@@ -7,11 +7,13 @@ use super::emit::can_be_block;
 
 /// The text after a round through a folded block.
 pub fn refold(text: &str) -> Cow<'_, str> {
-    // Only texts with more-indented lines, or with breaks at their beginning, are read as something else.
+    // Only texts with more-indented lines, with breaks at their beginning or with several at their end are read as
+    // something else.
     let indented = text.split('\n').skip(1).any(|line| line.starts_with([' ', '\t']));
     // That writer puts tabs into blocks; the one of the result does not.
-    let fits = || if text.contains('\t') { can_be_block(&text.replace('\t', "x")) } else { can_be_block(text) };
-    if !(indented || text.starts_with('\n')) || !fits() {
+    let fits =
+        || if text.contains('\t') { can_be_block(&text.replace('\t', "x")) } else { can_be_block(text) };
+    if !(indented || text.starts_with('\n') || text.ends_with("\n\n")) || !fits() {
         return Cow::Borrowed(text);
     }
     Cow::Owned(read(&write(text), text))

@@ -76,8 +76,9 @@ fn map_to_json(tree: &Tree, id: NodeId, top: bool, in_flow: bool) -> Result<Map<
         }
         let name = match scalar_in(key, in_flow || key.value.is_empty()).map_err(PrintError::Scalar)? {
             Scalar::String(text) => text.into_owned(),
-            // A null key at the top is left out there.
-            Scalar::Null if top => continue,
+            // `null` at the top is left out there.
+            Scalar::Null if top && &*key.value == "null" => continue,
+            Scalar::Null => return Err(PrintError::KeyNotText { key: Arc::clone(&key.value) }),
             _ if top => key.value.to_string(),
             _ => return Err(PrintError::KeyNotText { key: Arc::clone(&key.value) }),
         };
