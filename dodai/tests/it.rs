@@ -3,6 +3,8 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/build.rs"]
+mod build;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/kills.rs"]
