@@ -29,6 +29,7 @@ pub(crate) fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
         Verb::Show(args) => inspect::show(args).map(done),
         Verb::Decrypt(args) => inspect::decrypt(args).map(done),
         Verb::Encrypt(args) => change::encrypt(args).map(done),
+        Verb::Import(args) => change::import(global, args).map(done),
         Verb::Rotate(args) => change::rotate(args, false).map(done),
         Verb::Rekey(args) => change::rotate(args, true).map(done),
         Verb::Lint(args) => inspect::lint(args),

@@ -3,7 +3,9 @@
 mod it {
     mod age_vectors;
     mod files;
+    mod kms;
     mod live;
+    mod others;
     mod plans;
     mod random_files;
     mod sops;
