@@ -10,6 +10,7 @@ mod access;
 pub mod encrypted_secret;
 pub mod error;
 pub mod file;
+pub mod hostile;
 pub mod import;
 pub mod kms;
 pub mod places;

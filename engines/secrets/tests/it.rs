@@ -3,6 +3,7 @@
 mod it {
     mod age_vectors;
     mod files;
+    mod hostile;
     mod kms;
     mod live;
     mod others;
