@@ -63,6 +63,7 @@ impl Platform {
         let mut config = NodeConfig::new(data.path.clone());
         config.orphan_grace = options.orphan_grace;
         config.pinned = pinned(client.clone());
+        config.api = Some(serving.address());
         let mut controllers = Controllers::new(
             server.client(User::admin("dodai").with_agent("dodai-engines")),
             Clock::system(),
@@ -104,7 +105,11 @@ fn pinned(client: Client) -> PinnedImages {
 }
 
 async fn open(data: &Path) -> Result<ApiServer> {
-    let config = Config { storage: Storage::Disk(data.join("state")), ..Config::default() };
+    let config = Config {
+        storage: Storage::Disk(data.join("state")),
+        service_account_tokens: true,
+        ..Config::default()
+    };
     ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the embedded API", &error))
 }
 

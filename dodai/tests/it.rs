@@ -17,6 +17,8 @@ mod releases;
 mod secrets;
 #[path = "it/shop.rs"]
 mod shop;
+#[path = "it/streams.rs"]
+mod streams;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

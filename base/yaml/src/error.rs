@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use crate::limits;
 use crate::snippet::render_snippet;
 use crate::source::Position;
 
@@ -20,18 +19,18 @@ pub enum ErrorKind {
     AmbiguousColon,
     #[error("control character U+{character:04X} is not allowed; write it as an escape in double quotes")]
     ControlCharacter { character: u32 },
-    #[error("the text has {bytes} bytes, more than {}", limits::TEXT_BYTES_MAX)]
-    TooLarge { bytes: usize },
-    #[error("more than {} lists and maps inside each other", limits::DEPTH_MAX)]
-    TooDeep,
-    #[error("more than {} nodes", limits::NODES_MAX)]
-    TooManyNodes,
-    #[error("more than {} documents", limits::DOCUMENTS_MAX)]
-    TooManyDocuments,
-    #[error("more than {} aliases in a document", limits::ALIASES_MAX)]
-    TooManyAliases,
-    #[error("the aliases of this document stand for more than {} bytes", limits::EXPANSION_BYTES_MAX)]
-    ExpansionTooLarge,
+    #[error("the text has {bytes} bytes, more than {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("more than {max} lists and maps inside each other")]
+    TooDeep { max: usize },
+    #[error("more than {max} nodes")]
+    TooManyNodes { max: usize },
+    #[error("more than {max} documents")]
+    TooManyDocuments { max: usize },
+    #[error("more than {max} aliases in a document")]
+    TooManyAliases { max: usize },
+    #[error("the aliases of this document stand for more than {max} bytes")]
+    ExpansionTooLarge { max: u64 },
     #[error("the alias stands for a value that contains the alias itself")]
     AliasInItself,
     #[error("duplicate key `{key}`, first given in line {first_line}")]

@@ -9,7 +9,7 @@
 //! A merge key (`<<`) sets its entries where it stands: a key written before it is overwritten by it, one written
 //! after it overwrites it. This is what kubectl does, though the YAML 1.1 description says otherwise.
 
-mod resolve;
+pub(crate) mod resolve;
 
 use std::collections::HashMap;
 
@@ -109,7 +109,9 @@ impl Converter<'_> {
                 continue;
             }
             let name = key_of(document, *key).map_err(|kind| self.error(kind, *key))?;
-            if let Some(first) = seen.insert(name.clone(), *key) {
+            if let Some(first) = seen.insert(name.clone(), *key)
+                && !document.repeated_keys
+            {
                 let first_line = document.mark(first).0.line;
                 let kind = ErrorKind::DuplicateKey { key: shorten(&name).into_owned(), first_line };
                 return Err(self.error(kind, *key));

@@ -3,8 +3,7 @@
 //! Text goes through the event parser `granit-parser` into a [`Document`]: a tree that keeps, for every node, its
 //! bytes in the text, its style, its tag and its anchor. What the scalars *mean* is not in the tree; a dialect
 //! decides it. [`kubernetes`] is the dialect of the library that Kubernetes and kubectl use, where `yes` is `true`,
-//! `0644` is 420 and `1.0` is written as `1` in JSON. Kustomize's dialect differs and will be a second module over
-//! the same tree.
+//! `0644` is 420 and `1.0` is written as `1` in JSON. [`kustomize`] is the second one over the same tree.
 //!
 //! Because the tree knows where every field stands, an error that names a field path (a schema, a CEL rule,
 //! admission) can be shown at its line: [`Document::locate`] and [`render_snippet`].
@@ -14,6 +13,7 @@
 
 mod error;
 pub mod kubernetes;
+pub mod kustomize;
 pub mod limits;
 mod path;
 mod read;
@@ -25,8 +25,9 @@ mod tree;
 mod write;
 
 pub use error::{Error, ErrorKind};
+pub use limits::{Limits, ReadOptions};
 pub use path::Location;
-pub use read::parse;
+pub use read::{parse, parse_with};
 pub use snippet::render_snippet;
 pub use source::Position;
 pub use splice::replace_scalar;

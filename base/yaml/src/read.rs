@@ -8,7 +8,7 @@ use std::sync::Arc;
 use granit_parser::{self as granit, Event, Parser, Span, Tag};
 
 use crate::error::{Error, ErrorKind};
-use crate::limits;
+use crate::limits::{self, ReadOptions};
 use crate::path::push_key;
 use crate::source::Source;
 use crate::tree::{Document, Node, NodeId, NodeKind, ScalarStyle, StructureStyle};
@@ -18,22 +18,34 @@ use crate::tree::{Document, Node, NodeId, NodeKind, ScalarStyle, StructureStyle}
 /// # Errors
 /// Syntax errors, duplicate keys in one map, and texts beyond [`limits`]; each with its position.
 pub fn parse(text: &str) -> Result<Vec<Document>, Error> {
-    if text.len() > limits::TEXT_BYTES_MAX {
-        return Err(Error::new(ErrorKind::TooLarge { bytes: text.len() }));
+    parse_with(text, &ReadOptions::KUBERNETES)
+}
+
+/// Reads all documents of a text with other bounds and rules than [`parse`].
+///
+/// # Errors
+/// As [`parse`], as far as the options do not allow it.
+pub fn parse_with(text: &str, options: &ReadOptions) -> Result<Vec<Document>, Error> {
+    let max = options.limits.text_bytes;
+    if text.len() > max {
+        return Err(Error::new(ErrorKind::TooLarge { bytes: text.len(), max }));
     }
     let source = Arc::new(Source::new(text));
     refuse_control_characters(&source)?;
-    let mut reader = Reader::new(source);
-    for event in Parser::new_from_str_with_options(text, options()) {
+    let mut reader = Reader::new(source, *options);
+    for event in Parser::new_from_str_with_options(text, parser_options()) {
         match event {
             Ok((event, span)) => reader.event(event, &span)?,
             Err(error) => return Err(reader.syntax_error(&error)),
+        }
+        if options.first_document_only && reader.n_ended > 0 {
+            break;
         }
     }
     Ok(reader.documents)
 }
 
-fn options() -> granit::Options {
+fn parser_options() -> granit::Options {
     let mut options = granit::options! {
         // As libyaml does, on which the library of Kubernetes is built.
         block_scalar_eof_without_line_feed: true,
@@ -76,6 +88,9 @@ struct Frame {
 }
 
 struct Reader {
+    options: ReadOptions,
+    /// Documents that ended, empty ones included.
+    n_ended: usize,
     source: Arc<Source>,
     documents: Vec<Document>,
     nodes_total: usize,
@@ -90,8 +105,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(source: Arc<Source>) -> Reader {
+    fn new(source: Arc<Source>, options: ReadOptions) -> Reader {
         Reader {
+            options,
+            n_ended: 0,
             source,
             documents: Vec::new(),
             nodes_total: 0,
@@ -145,17 +162,20 @@ impl Reader {
     }
 
     fn end_document(&mut self) -> Result<(), Error> {
+        self.n_ended += 1;
         let Some(root) = self.root.take() else { return Ok(()) };
         let node = &self.nodes[root.index()];
         let nothing = node.range().is_empty() && node.tag.is_none() && !node.anchored;
         if nothing && matches!(node.kind, NodeKind::Scalar { .. }) {
             return Ok(());
         }
-        if self.documents.len() >= limits::DOCUMENTS_MAX {
-            return Err(self.error(ErrorKind::TooManyDocuments, node.range().start));
+        let max = self.options.limits.documents;
+        if self.documents.len() >= max {
+            return Err(self.error(ErrorKind::TooManyDocuments { max }, node.range().start));
         }
         self.documents.push(Document {
             source: Arc::clone(&self.source),
+            repeated_keys: self.options.repeated_keys,
             nodes: std::mem::take(&mut self.nodes),
             root,
             index: self.documents.len(),
@@ -233,8 +253,9 @@ impl Reader {
         tag: Option<&Tag>,
         range: Range<usize>,
     ) -> Result<(), Error> {
-        if self.frames.len() >= limits::DEPTH_MAX {
-            return Err(self.error(ErrorKind::TooDeep, range.start));
+        let max = self.options.limits.depth;
+        if self.frames.len() >= max {
+            return Err(self.error(ErrorKind::TooDeep { max }, range.start));
         }
         self.refuse_tab_before(&kind, range.start)?;
         let weight = Weight { cost: limits::NODE_COST_BYTES, height: 1 };
@@ -260,17 +281,19 @@ impl Reader {
         if self.frames.iter().any(|frame| frame.id == target) {
             return Err(self.error(ErrorKind::AliasInItself, range.start));
         }
+        let bounds = self.options.limits;
         self.n_aliases += 1;
-        if self.n_aliases > limits::ALIASES_MAX {
-            return Err(self.error(ErrorKind::TooManyAliases, range.start));
+        if self.n_aliases > bounds.aliases {
+            return Err(self.error(ErrorKind::TooManyAliases { max: bounds.aliases }, range.start));
         }
         let weight = self.weights[target.index()];
-        if self.frames.len() + weight.height > limits::DEPTH_MAX {
-            return Err(self.error(ErrorKind::TooDeep, range.start));
+        if self.frames.len() + weight.height > bounds.depth {
+            return Err(self.error(ErrorKind::TooDeep { max: bounds.depth }, range.start));
         }
         self.expansion = self.expansion.saturating_add(weight.cost);
-        if self.expansion > limits::EXPANSION_BYTES_MAX {
-            return Err(self.error(ErrorKind::ExpansionTooLarge, range.start));
+        if self.expansion > bounds.expansion_bytes {
+            let kind = ErrorKind::ExpansionTooLarge { max: bounds.expansion_bytes };
+            return Err(self.error(kind, range.start));
         }
         let id = self.add(NodeKind::Alias { target }, 0, None, range, weight)?;
         self.attach(id);
@@ -286,8 +309,9 @@ impl Reader {
         weight: Weight,
     ) -> Result<NodeId, Error> {
         self.nodes_total += 1;
-        if self.nodes_total > limits::NODES_MAX {
-            return Err(self.error(ErrorKind::TooManyNodes, range.start));
+        let max = self.options.limits.nodes;
+        if self.nodes_total > max {
+            return Err(self.error(ErrorKind::TooManyNodes { max }, range.start));
         }
         let id = NodeId(self.nodes.len() as u32);
         let tag = tag.map(|tag| format!("{}{}", tag.handle(), tag.suffix()).into_boxed_str());
@@ -338,6 +362,9 @@ impl Reader {
     }
 
     fn refuse_duplicate_keys(&self, id: NodeId) -> Result<(), Error> {
+        if self.options.repeated_keys {
+            return Ok(());
+        }
         let NodeKind::Mapping { entries, .. } = &self.nodes[id.index()].kind else { return Ok(()) };
         let mut seen: HashMap<&str, NodeId> = HashMap::with_capacity(entries.len());
         for (key, _) in entries {

@@ -112,6 +112,8 @@ pub struct Document {
     pub(crate) root: NodeId,
     /// Its number among the documents that [`crate::parse`] returned.
     pub(crate) index: usize,
+    /// Whether repeated keys are taken.
+    pub(crate) repeated_keys: bool,
 }
 
 impl Document {

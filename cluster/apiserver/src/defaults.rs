@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
+use crate::schema::quantity::Quantity;
 
 /// Counts the templates of a DaemonSet.
 pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -385,10 +386,24 @@ fn service(spec: &mut Value) {
     }
 }
 
+/// Nothing is asked for in finer parts than thousandths.
+fn round_to_milli(value: &mut Value) {
+    let Some(quantity) = value.as_str().and_then(Quantity::parse) else { return };
+    let (rounded, exact) = quantity.rounded_up(-3);
+    if !exact {
+        *value = rounded.canonical().into();
+    }
+}
+
 /// Defaults of a Pod, but not of a Pod template.
 fn pod_only(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         each(spec, list, |container| {
+            for part in ["limits", "requests"] {
+                for (_, value) in container["resources"][part].as_object_mut().into_iter().flatten() {
+                    round_to_milli(value);
+                }
+            }
             let limits = container["resources"]["limits"].clone();
             let Some(limits) = limits.as_object() else { return };
             for (name, value) in limits {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::admission;
+use crate::admission::attributes::{Attributes, Operation};
 use crate::codec::{self, body_json};
 use crate::crd;
 use crate::handle::manager;
@@ -143,6 +145,26 @@ pub(crate) async fn answer(
             }
         }
     };
+    let mut wanted: Value = wanted;
+    let asked = Attributes {
+        server,
+        user,
+        operation: Operation::Update,
+        kind,
+        subresource: "scale",
+        namespace: &key.namespace,
+        name: key.name.to_string(),
+        object: Some(&wanted),
+        old: Some(&scale),
+        dry_run,
+        options: write::options_value(options, query),
+    };
+    let (changed, mut warnings) = admission::mutate_by_hooks(&asked).await?;
+    let asked = Attributes { object: Some(changed.as_ref().unwrap_or(&wanted)), ..asked };
+    warnings.extend(admission::validate_by_hooks(&asked).await?);
+    if let Some(changed) = changed {
+        wanted = changed;
+    }
     let replicas = check(kind, key, &wanted, verb)?;
     let mut changed = object.clone();
     crd::set_at(&mut changed, &paths(kind).spec, replicas.into());
@@ -161,13 +183,19 @@ pub(crate) async fn answer(
         validation,
         warnings: Vec::new(),
         door: Door::Main,
+        options,
+        hooks: false,
     };
     let Outcome { object, .. } = request.update_tree(changed, revision.is_empty()).await?;
     let mut scale = scale_of(kind, &object)?;
     if dry_run {
         scale["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
     }
-    read::value(kind, &scale, media, query)
+    let mut reply = read::value(kind, &scale, media, query)?;
+    for warning in &warnings {
+        reply.warn(warning);
+    }
+    Ok(reply)
 }
 
 fn check(kind: &Kind, key: &Key, wanted: &Value, verb: &str) -> Result<i64, ApiError> {

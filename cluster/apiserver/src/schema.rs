@@ -6,6 +6,7 @@
 //! Leaves out: custom resources (`crd/structural.rs`).
 
 pub(crate) mod decode;
+pub(crate) mod int_or_string;
 mod normal;
 pub(crate) mod quantity;
 pub(crate) mod source;
@@ -142,6 +143,12 @@ fn compile(name: &str, definition: &Value) -> BTreeMap<String, Field> {
         fields.insert(field.clone(), Field { shape: shape(schema), presence });
     }
     fields
+}
+
+/// The members of a type that are structs and always there.
+pub(crate) fn always(name: &str) -> Vec<&'static str> {
+    let fields = presence(name).into_iter();
+    fields.filter(|(_, presence)| *presence == Presence::Always).map(|(field, _)| field).collect()
 }
 
 fn presence(name: &str) -> HashMap<&'static str, Presence> {

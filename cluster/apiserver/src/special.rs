@@ -5,9 +5,12 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::admission;
+use crate::admission::attributes::Operation;
 use crate::codec;
 use crate::delete;
 use crate::kinds::Kind;
+use crate::names::net;
 use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
@@ -38,6 +41,23 @@ pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
         ("", "endpoints") => {
             warnings
                 .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
+        }
+        ("", "services") => {
+            let spec = &object["spec"];
+            let addresses = |field: &str| -> Vec<(String, String)> {
+                let list = spec[field].as_array().into_iter().flatten().enumerate();
+                list.filter_map(|(at, text)| Some((format!("spec.{field}[{at}]"), text.as_str()?.to_owned())))
+                    .collect()
+            };
+            for (path, address) in addresses("clusterIPs").iter().chain(&addresses("externalIPs")) {
+                warnings.extend(net::ip_warnings(path, address));
+            }
+            if let Some(address) = spec["loadBalancerIP"].as_str() {
+                warnings.extend(net::ip_warnings("spec.loadBalancerIP", address));
+            }
+            for (path, network) in addresses("loadBalancerSourceRanges") {
+                warnings.extend(net::cidr_warnings(&path, &network));
+            }
         }
         ("", "pods") => {
             let spec = &object["spec"];
@@ -97,8 +117,10 @@ pub(crate) async fn create(
 }
 
 /// `pods/binding` and `pods/eviction`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) async fn pod(
     server: &Arc<Server>,
+    user: &User,
     kind: &Arc<Kind>,
     key: &Key,
     name: &str,
@@ -112,10 +134,24 @@ pub(crate) async fn pod(
     if !named.is_empty() && *named != *key.name {
         return Err(ApiError::bad_request("name in URL does not match name in object"));
     }
-    match name {
-        "binding" => bind(server, key, &object, media).await,
-        _ => evict(server, kind, key, &object, query, media).await,
+    let (ty, api_version) = if name == "binding" { ("Binding", "v1") } else { ("Eviction", "policy/v1") };
+    let mut object = object;
+    for (field, text) in [("kind", ty), ("apiVersion", api_version)] {
+        if object[field].is_null() && object.is_object() {
+            object[field] = text.into();
+        }
     }
+    let dry_run = query.all("dryRun").any(|word| word == "All");
+    let call = (Operation::Create, name);
+    let (changed, warnings) =
+        admission::check_call((server, user, kind), key, call, &object, dry_run).await?;
+    let object = changed.unwrap_or(object);
+    let mut reply = match name {
+        "binding" => bind(server, key, &object, media).await?,
+        _ => evict(server, kind, key, &object, query, media).await?,
+    };
+    warnings.iter().for_each(|warning| reply.warn(warning));
+    Ok(reply)
 }
 
 const TOO_MANY: &str = "Cannot evict pod as it would violate the pod's disruption budget.";

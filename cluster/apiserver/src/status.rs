@@ -114,6 +114,8 @@ pub struct ApiError {
     pub details: Option<Box<Details>>,
     /// `metadata.continue` of a 410.
     pub list_continue: Option<Box<str>>,
+    /// A Status that somebody else has made, such as a webhook: it is answered as it is.
+    pub status: Option<Box<Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,7 +135,7 @@ pub(crate) fn qualified(plural: &str, group: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { code, reason, message: message.into(), details: None, list_continue: None }
+        ApiError { code, reason, message: message.into(), details: None, list_continue: None, status: None }
     }
 
     fn about(mut self, plural: &str, group: &str, name: &str) -> ApiError {
@@ -257,6 +259,9 @@ impl ApiError {
 
     /// The object that goes over the wire.
     pub fn to_value(&self) -> Value {
+        if let Some(status) = &self.status {
+            return (**status).clone();
+        }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,

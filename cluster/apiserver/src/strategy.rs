@@ -253,6 +253,10 @@ pub(crate) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         crd::check::validate(object, causes);
         return;
     }
+    if kind.group == "admissionregistration.k8s.io" {
+        crate::admission::validate_configuration(kind, None, object, causes);
+        return;
+    }
     if !kind.is_custom() {
         validate::create(kind, object, causes);
     }
@@ -268,6 +272,10 @@ pub(crate) fn validate_update(
 ) {
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
         crd::check::validate_update(old, object, causes);
+        return;
+    }
+    if kind.group == "admissionregistration.k8s.io" && door.is_main() {
+        crate::admission::validate_configuration(kind, Some(old), object, causes);
         return;
     }
     if kind.is_custom() {

@@ -131,7 +131,7 @@ fn check_name(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "namespaces") => names::label(name),
         ("", "services") => names::label(name),
-        ("rbac.authorization.k8s.io", _) => names::path_segment(name).into_iter().collect(),
+        ("rbac.authorization.k8s.io", _) => names::path_segment(name),
         _ => names::subdomain(name).into_iter().collect(),
     }
 }
@@ -155,6 +155,18 @@ pub(crate) fn create(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         ("batch", "jobs") => workload::job(object, causes),
         ("batch", "cronjobs") => workload::cron_job(object, causes),
         ("networking.k8s.io", "ingresses") => network::ingress(object, causes),
+        ("networking.k8s.io", "ipaddresses") => {
+            let name = &object["metadata"]["name"];
+            let wrong = names::net::ip(name.as_str().unwrap_or_default());
+            causes.extend(wrong.iter().map(|detail| Cause::invalid("metadata.name", name, detail)));
+        }
+        ("networking.k8s.io", "servicecidrs") => {
+            for (at, network) in list(&spec["cidrs"]).iter().enumerate() {
+                for detail in names::net::cidr(network.as_str().unwrap_or_default()) {
+                    causes.push(Cause::invalid(format!("spec.cidrs[{at}]"), network, &detail));
+                }
+            }
+        }
         ("networking.k8s.io", "networkpolicies") => network::network_policy(object, causes),
         ("policy", "poddisruptionbudgets") => budget(object, causes),
         ("autoscaling", "horizontalpodautoscalers") => autoscaler(spec, causes),
@@ -252,12 +264,8 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn in_range(number: i64, low: i64, high: i64, path: &str, causes: &mut Vec<Cause>) {
-    if !(low..=high).contains(&number) {
-        causes.push(Cause::invalid(
-            path,
-            &number.into(),
-            &format!("must be between {low} and {high}, inclusive"),
-        ));
+    if let Some(detail) = names::text::in_range(number, low, high) {
+        causes.push(Cause::invalid(path, &number.into(), &detail));
     }
 }
 
@@ -280,33 +288,12 @@ fn one_of(object: &Value, field: &str, known: &[&str], path: &str, causes: &mut 
     }
 }
 
-/// What is wrong with the name of a port.
-fn port_name(name: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if name.len() > 15 {
-        wrong.push("must be no more than 15 characters".into());
-    }
-    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
-    } else {
-        if !name.bytes().any(|b| b.is_ascii_lowercase()) {
-            wrong.push("must contain at least one letter (a-z)".into());
-        }
-        if name.contains("--") {
-            wrong.push("must not contain consecutive hyphens".into());
-        }
-        if name.starts_with('-') || name.ends_with('-') {
-            wrong.push("must not begin or end with a hyphen".into());
-        }
-    }
-    wrong
-}
-
 /// A port by number or name.
 fn port_number(port: &Value, path: &str, causes: &mut Vec<Cause>) {
     match port {
         Value::String(name) => {
-            causes.extend(port_name(name).iter().map(|detail| Cause::invalid(path, port, detail)));
+            causes
+                .extend(names::text::port_name(name).iter().map(|detail| Cause::invalid(path, port, detail)));
         }
         number => in_range(number.as_i64().unwrap_or(0), 1, 65535, path, causes),
     }
@@ -316,11 +303,8 @@ fn port_number(port: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn int_or_percent(value: &Value, path: &str, causes: &mut Vec<Cause>) {
     match value {
         Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
-                              '93%', regex used for validation is '[0-9]+%')";
-                causes.push(Cause::invalid(path, value, detail));
+            if let Some(detail) = names::text::percent(text) {
+                causes.push(Cause::invalid(path, value, &detail));
             }
         }
         number => {

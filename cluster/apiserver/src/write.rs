@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission;
+use crate::admission::attributes::{Attributes, Operation};
 use crate::codec::{self, FieldValidation};
 use crate::convert;
 use crate::kinds::Kind;
@@ -38,7 +39,7 @@ const MANAGER_LEN_MAX: usize = 128;
 
 /// What all writes have in common.
 pub(crate) struct Request<'a> {
-    pub server: &'a Server,
+    pub server: &'a Arc<Server>,
     pub kind: Arc<Kind>,
     pub key: Key,
     pub query: &'a Query,
@@ -48,6 +49,27 @@ pub(crate) struct Request<'a> {
     pub validation: FieldValidation,
     pub warnings: Vec<String>,
     pub door: Door,
+    /// `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    pub options: &'static str,
+    /// Whether policies and webhooks are asked; not where the caller has asked already.
+    pub hooks: bool,
+}
+
+/// The query as an object such as `CreateOptions`.
+pub(crate) fn options_value(kind: &str, query: &Query) -> Value {
+    let mut options = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+    for name in ["fieldManager", "fieldValidation"] {
+        if !query.get(name).is_empty() {
+            options[name] = query.get(name).into();
+        }
+    }
+    if query.all("dryRun").any(|word| word == "All") {
+        options["dryRun"] = json!(["All"]);
+    }
+    if query.has("force") {
+        options["force"] = query.flag("force").into();
+    }
+    options
 }
 
 /// The outcome of a write.
@@ -293,6 +315,7 @@ impl Request<'_> {
             admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
         }
         admission::mutate(self, &mut object).await?;
+        object = self.mutated(Operation::Create, None, object).await?;
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
@@ -303,6 +326,7 @@ impl Request<'_> {
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
             self.check_grants(None, &object)?;
+            self.hooks_agree(Operation::Create, None, &object).await?;
             let charge = admission::validate(self, None, &object).await?;
             let inserted = self.insert(&object).await;
             if inserted.is_err() {
@@ -361,7 +385,7 @@ impl Request<'_> {
         crate::validate::metadata(&self.kind, object, &mut causes);
         strategy::validate(&self.kind, object, &mut causes);
         if let Some(custom) = &self.kind.custom {
-            custom.schema.validate(object, "", &mut causes);
+            custom.validate(None, object, false, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -383,6 +407,72 @@ impl Request<'_> {
     fn check_grants(&self, old: Option<&Value>, object: &Value) -> Result<(), ApiError> {
         let namespace = &self.key.namespace;
         crate::rbac::escalation::check(self.server, self.user, &self.kind, namespace, old, object)
+    }
+
+    /// The object as mutating policies and webhooks leave it.
+    async fn mutated(
+        &mut self,
+        operation: Operation,
+        old: Option<&Value>,
+        object: Value,
+    ) -> Result<Value, ApiError> {
+        if !self.hooks {
+            return Ok(object);
+        }
+        let attributes = self.attributes(operation, old, &object);
+        let (changed, warnings) = admission::mutate_by_hooks(&attributes).await?;
+        self.warnings.extend(warnings);
+        let Some(changed) = changed else { return Ok(object) };
+        let mut object = codec::decode_value(&self.kind, changed)?.value;
+        self.prune(&mut object)?;
+        self.defaulted(&mut object);
+        if operation == Operation::Create {
+            // What was added gets what the server's own plugins give, such as the token of an injected container.
+            admission::mutate(self, &mut object).await?;
+        }
+        Ok(object)
+    }
+
+    /// Asks the policies and webhooks that only agree or refuse.
+    async fn hooks_agree(
+        &mut self,
+        operation: Operation,
+        old: Option<&Value>,
+        object: &Value,
+    ) -> Result<(), ApiError> {
+        if self.hooks {
+            let warnings = admission::validate_by_hooks(&self.attributes(operation, old, object)).await?;
+            self.warnings.extend(warnings);
+        }
+        Ok(())
+    }
+
+    fn attributes<'r>(
+        &'r self,
+        operation: Operation,
+        old: Option<&'r Value>,
+        object: &'r Value,
+    ) -> Attributes<'r> {
+        let name = match old {
+            Some(_) => self.key.name.to_string(),
+            None => name_of(object),
+        };
+        Attributes {
+            server: self.server,
+            user: self.user,
+            operation,
+            kind: &self.kind,
+            subresource: self.door.name(),
+            namespace: match (self.kind.is("", "namespaces"), old) {
+                (true, Some(_)) => &self.key.name,
+                _ => &self.key.namespace,
+            },
+            name,
+            object: Some(object),
+            old,
+            dry_run: self.dry_run,
+            options: options_value(self.options, self.query),
+        }
     }
 
     async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
@@ -470,8 +560,8 @@ impl Request<'_> {
     }
 
     /// Puts `object` in the place of `seen`. `track`: whether ownership of fields is still to be worked out.
-    async fn replace(&self, seen: &Arc<Object>, object: Value, track: bool) -> Result<Outcome, Failure> {
-        let kind = &self.kind;
+    async fn replace(&mut self, seen: &Arc<Object>, object: Value, track: bool) -> Result<Outcome, Failure> {
+        let kind = &self.kind.clone();
         let old = codec::load(kind, seen);
         let mut object = if track { self.track(Some(&old), object) } else { object };
         self.check_revision(&old, &object, seen)?;
@@ -483,12 +573,14 @@ impl Request<'_> {
                 return Err(ApiError::conflict(&kind.plural, &kind.group, &self.key.name, &text).into());
             }
         }
+        object = self.mutated(Operation::Update, Some(&old), object).await?;
         self.prepare_update(&old, &mut object);
         let release = self.allocate(Some(&old), &mut object)?;
         codec::normalize(kind, &mut object);
         codec::set_type(&mut object, kind);
         self.validate_update(&old, &object)?;
         self.check_grants(Some(&old), &object)?;
+        self.hooks_agree(Operation::Update, Some(&old), &object).await?;
         if same_but_times(&old, &object) {
             return Ok(Outcome { created: false, object: old });
         }
@@ -577,9 +669,7 @@ impl Request<'_> {
         crate::validate::metadata_update(&self.kind, old, object, &mut causes);
         strategy::validate_update(&self.kind, &self.door, old, object, &mut causes);
         if let Some(custom) = &self.kind.custom {
-            let mut found = Vec::new();
-            custom.schema.validate(object, "", &mut found);
-            causes.extend(ratchet(old, object, found));
+            custom.validate(Some(old), object, self.door == Door::Status, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -595,26 +685,6 @@ impl Request<'_> {
         crate::allocate::service(self.server, old, object, self.dry_run)
             .map_err(|causes| self.invalid(&name_of(object), causes))
     }
-}
-
-/// What was invalid before and has not changed is tolerated.
-fn ratchet(old: &Value, object: &Value, found: Vec<Cause>) -> Vec<Cause> {
-    let at = |value: &Value, field: &str| -> Option<Value> {
-        let pointer = format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"));
-        value.pointer(&pointer).cloned()
-    };
-    let kept = |cause: &Cause| {
-        let (before, after) = (at(old, &cause.field), at(object, &cause.field));
-        // A missing required field is ratcheted with its parent.
-        match (&before, &after) {
-            (None, None) => {
-                let parent = cause.field.rsplit_once('.').map(|(parent, _)| parent).unwrap_or_default();
-                !parent.is_empty() && at(old, parent).is_some() && at(old, parent) == at(object, parent)
-            }
-            _ => before == after,
-        }
-    };
-    found.into_iter().filter(|cause| !kept(cause)).collect()
 }
 
 pub(crate) fn name_of(object: &Value) -> String {

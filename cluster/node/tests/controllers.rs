@@ -6,5 +6,7 @@ mod controllers {
     mod live;
     mod roll_outs;
     mod services;
+    mod transcripts;
+    mod workloads;
     mod world;
 }

@@ -81,7 +81,7 @@ fn plain(text: &str) -> Scalar<'_> {
     number.unwrap_or_else(|| Scalar::String(text.into()))
 }
 
-fn number(text: &str) -> Option<Scalar<'static>> {
+pub(crate) fn number(text: &str) -> Option<Scalar<'static>> {
     // Underscores may stand anywhere after the first character.
     let digits: Cow<'_, str> =
         if text.contains('_') { Cow::Owned(text.replace('_', "")) } else { Cow::Borrowed(text) };
@@ -123,7 +123,7 @@ fn magnitude(digits: &str, base: u32) -> Option<u64> {
 }
 
 /// `[-+]? ( .digits | digits [. digits] ) [e [-+] digits]`; too large for a float is no float.
-fn float(text: &str) -> Option<Scalar<'static>> {
+pub(crate) fn float(text: &str) -> Option<Scalar<'static>> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
@@ -182,7 +182,7 @@ pub(crate) fn float_key(value: f64) -> String {
 }
 
 /// `2001-1-2`, `2001-1-2 15:4:5.9`, `2001-1-2T15:4:5.9Z`, `…+07:00`. Only needed for an explicit `!!timestamp`.
-fn is_timestamp(text: &str) -> bool {
+pub(crate) fn is_timestamp(text: &str) -> bool {
     let date_end = text.find(['T', 't', ' ']).unwrap_or(text.len());
     let (date, rest) = text.split_at(date_end);
     if !is_date(date) {
@@ -208,7 +208,7 @@ fn short_number(text: &str, max: u32) -> Option<u32> {
     (value <= max).then_some(value)
 }
 
-fn is_date(text: &str) -> bool {
+pub(crate) fn is_date(text: &str) -> bool {
     let parts: Vec<&str> = text.splitn(4, '-').collect();
     let [year, month, day] = parts[..] else { return false };
     if year.len() != 4 || !year.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -253,7 +253,7 @@ fn is_zone(text: &str) -> bool {
 }
 
 /// Base64 with padding; line breaks are left out. Bytes that are no UTF-8 become U+FFFD, one for each byte.
-fn binary(text: &str) -> Result<String, ErrorKind> {
+pub(crate) fn binary(text: &str) -> Result<String, ErrorKind> {
     let symbols: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
     if !symbols.len().is_multiple_of(4) {
         return Err(ErrorKind::Base64);

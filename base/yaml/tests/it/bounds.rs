@@ -17,11 +17,14 @@ fn a_yaml_bomb_is_refused_without_being_expanded() {
         bomb.push_str(&format!("a{i}: &a{i} [{}]\n", [item.as_str(); 10].join(", ")));
     }
     let error = parse(&bomb).unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::ExpansionTooLarge);
+    assert_eq!(error.kind(), &ErrorKind::ExpansionTooLarge { max: limits::EXPANSION_BYTES_MAX });
 
     let text = "x".repeat(100_000);
     let long = format!("a: &a {text}\nb: [{}]\n", ["*a"; 90].join(", "));
-    assert_eq!(parse(&long).unwrap_err().kind(), &ErrorKind::ExpansionTooLarge);
+    assert_eq!(
+        parse(&long).unwrap_err().kind(),
+        &ErrorKind::ExpansionTooLarge { max: limits::EXPANSION_BYTES_MAX }
+    );
 }
 
 #[test]
@@ -29,7 +32,7 @@ fn aliases_are_counted_and_may_not_contain_themselves() {
     let allowed = format!("a: &a 1\nb: [{}]\n", ["*a"; limits::ALIASES_MAX].join(", "));
     assert!(parse(&allowed).unwrap()[0].to_json().is_ok());
     let more = format!("a: &a 1\nb: [{}]\n", ["*a"; limits::ALIASES_MAX + 1].join(", "));
-    assert_eq!(parse(&more).unwrap_err().kind(), &ErrorKind::TooManyAliases);
+    assert_eq!(parse(&more).unwrap_err().kind(), &ErrorKind::TooManyAliases { max: limits::ALIASES_MAX });
     assert_eq!(parse("a: &a [*a]").unwrap_err().kind(), &ErrorKind::AliasInItself);
     assert_eq!(parse("a: &a {b: {c: *a}}").unwrap_err().kind(), &ErrorKind::AliasInItself);
 }
@@ -39,13 +42,16 @@ fn depth_is_bounded_for_every_style_and_through_aliases() {
     let n = limits::DEPTH_MAX;
     let flow = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     assert!(parse(&flow(n)).unwrap()[0].to_json().is_ok());
-    assert_eq!(parse(&flow(n + 1)).unwrap_err().kind(), &ErrorKind::TooDeep);
-    assert_eq!(parse(&"- ".repeat(n + 1)).unwrap_err().kind(), &ErrorKind::TooDeep);
+    assert_eq!(parse(&flow(n + 1)).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
+    assert_eq!(
+        parse(&"- ".repeat(n + 1)).unwrap_err().kind(),
+        &ErrorKind::TooDeep { max: limits::DEPTH_MAX }
+    );
     let block: String = (0..=n).map(|i| format!("{}k:\n", " ".repeat(i))).collect();
-    assert_eq!(parse(&block).unwrap_err().kind(), &ErrorKind::TooDeep);
+    assert_eq!(parse(&block).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
     let half = n / 2;
     let through = format!("a: &a {}\nb: {}*a{}\n", flow(half), "[".repeat(half), "]".repeat(half));
-    assert_eq!(parse(&through).unwrap_err().kind(), &ErrorKind::TooDeep);
+    assert_eq!(parse(&through).unwrap_err().kind(), &ErrorKind::TooDeep { max: limits::DEPTH_MAX });
 }
 
 #[test]
@@ -53,9 +59,12 @@ fn size_is_bounded() {
     let text = format!("a: {}", "x".repeat(limits::TEXT_BYTES_MAX));
     assert!(matches!(parse(&text).unwrap_err().kind(), ErrorKind::TooLarge { .. }));
     let nodes = "- a\n".repeat(limits::NODES_MAX);
-    assert_eq!(parse(&nodes).unwrap_err().kind(), &ErrorKind::TooManyNodes);
+    assert_eq!(parse(&nodes).unwrap_err().kind(), &ErrorKind::TooManyNodes { max: limits::NODES_MAX });
     let documents = "--- a\n".repeat(limits::DOCUMENTS_MAX + 1);
-    assert_eq!(parse(&documents).unwrap_err().kind(), &ErrorKind::TooManyDocuments);
+    assert_eq!(
+        parse(&documents).unwrap_err().kind(),
+        &ErrorKind::TooManyDocuments { max: limits::DOCUMENTS_MAX }
+    );
 }
 
 #[test]

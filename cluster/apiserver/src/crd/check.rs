@@ -2,11 +2,16 @@
 
 use serde_json::{Map, Value, json};
 
+use super::rules::{self, Known};
 use crate::names;
 use crate::status::{Cause, show};
 
 /// Checks a new definition.
 pub(crate) fn validate(crd: &Value, causes: &mut Vec<Cause>) {
+    validate_with(None, crd, causes);
+}
+
+fn validate_with(old: Option<&Value>, crd: &Value, causes: &mut Vec<Cause>) {
     let spec = &crd["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (group, plural, kind) =
@@ -32,7 +37,7 @@ pub(crate) fn validate(crd: &Value, causes: &mut Vec<Cause>) {
         "Cluster" | "Namespaced" => {}
         _ => causes.push(Cause::not_supported("spec.scope", &spec["scope"], &["Cluster", "Namespaced"])),
     }
-    versions(spec, causes);
+    versions(old, spec, causes);
     check_names(&spec["names"], &plural, &kind, causes);
     if spec["conversion"]["strategy"] == "Webhook" {
         causes.push(Cause::forbidden(
@@ -104,7 +109,8 @@ fn check_names(names_value: &Value, plural: &str, kind: &str, causes: &mut Vec<C
     }
 }
 
-fn versions(spec: &Value, causes: &mut Vec<Cause>) {
+fn versions(old: Option<&Value>, spec: &Value, causes: &mut Vec<Cause>) {
+    let known = old.map(Known::of).unwrap_or_default();
     let versions = spec["versions"].as_array().cloned().unwrap_or_default();
     let storage = versions.iter().filter(|version| version["storage"] == true).count();
     let schemas: Vec<&Value> = versions.iter().map(|version| &version["schema"]["openAPIV3Schema"]).collect();
@@ -133,7 +139,12 @@ fn versions(spec: &Value, causes: &mut Vec<Cause>) {
         }
         let path = if shared { "spec.validation".to_owned() } else { format!("{base}.schema") };
         if !shared || at == 0 {
-            Check { causes }.root(schemas[at], &format!("{path}.openAPIV3Schema"));
+            let path = format!("{path}.openAPIV3Schema");
+            let n_before = causes.len();
+            Check { causes }.root(schemas[at], &path);
+            let unchanged = old.is_some_and(|old| has_schema(old, name, schemas[at]));
+            let compile = causes.len() == n_before;
+            rules::check(schemas[at], &path, &known, (compile, unchanged), causes);
         }
         if let Some(scale) = version["subresources"].get("scale").filter(|scale| scale.is_object()) {
             check_scale(
@@ -160,6 +171,12 @@ fn versions(spec: &Value, causes: &mut Vec<Cause>) {
             "must have exactly one version marked as storage version",
         ));
     }
+}
+
+/// Whether a version of `crd` has this schema.
+fn has_schema(crd: &Value, version: &str, schema: &Value) -> bool {
+    let mut versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+    versions.any(|known| known["name"] == version && known["schema"]["openAPIV3Schema"] == *schema)
 }
 
 fn check_scale(scale: &Value, base: &str, causes: &mut Vec<Cause>) {
@@ -227,7 +244,7 @@ pub(crate) fn validate_update(old: &Value, crd: &Value, causes: &mut Vec<Cause>)
     }
     immutable(old, crd, "spec.group", "/spec/group", causes);
     immutable(old, crd, "spec.names.plural", "/spec/names/plural", causes);
-    validate(crd, causes);
+    validate_with(Some(old), crd, causes);
     let names: Vec<&Value> =
         crd["spec"]["versions"].as_array().into_iter().flatten().map(|version| &version["name"]).collect();
     for (at, stored) in crd["status"]["storedVersions"].as_array().into_iter().flatten().enumerate() {
@@ -341,10 +358,6 @@ impl Check<'_> {
                 refuse(field, &format!("{} is not supported", field.trim_start_matches('$')));
             }
         }
-        let rules = map.get("x-kubernetes-validations").and_then(Value::as_array);
-        if rules.is_some_and(|rules| !rules.is_empty()) {
-            refuse("x-kubernetes-validations", "CEL rules are not supported by this server");
-        }
         if let Some(pattern) = map.get("pattern").and_then(Value::as_str)
             && let Err(error) = regex::Regex::new(pattern)
         {
@@ -360,23 +373,32 @@ impl Check<'_> {
     }
 
     fn junctor(&mut self, map: &Map<String, Value>, path: &str) {
-        for field in [
-            "description",
-            "type",
-            "default",
-            "title",
-            "nullable",
-            "additionalProperties",
-            "x-kubernetes-preserve-unknown-fields",
-            "x-kubernetes-embedded-resource",
-            "x-kubernetes-int-or-string",
-            "x-kubernetes-list-type",
-            "x-kubernetes-list-map-keys",
-            "x-kubernetes-map-type",
+        let undefined = "must be undefined to be structural";
+        let empty = "must be empty to be structural";
+        let no = "must be false to be structural";
+        for (field, text) in [
+            ("type", empty),
+            ("additionalProperties", undefined),
+            ("default", undefined),
+            ("title", empty),
+            ("description", empty),
+            ("nullable", no),
+            ("x-kubernetes-preserve-unknown-fields", no),
+            ("x-kubernetes-embedded-resource", no),
+            ("x-kubernetes-int-or-string", no),
+            ("x-kubernetes-list-map-keys", empty),
+            ("x-kubernetes-list-type", undefined),
+            ("x-kubernetes-map-type", undefined),
+            ("x-kubernetes-validations", empty),
         ] {
-            if map.get(field).is_some_and(|value| !value.is_null()) {
-                self.causes
-                    .push(Cause::forbidden(format!("{path}.{field}"), "must be empty to be structural"));
+            let given = match map.get(field) {
+                None | Some(Value::Null | Value::Bool(false)) => false,
+                Some(Value::Array(list)) => !list.is_empty(),
+                Some(Value::String(text)) => !text.is_empty(),
+                Some(_) => true,
+            };
+            if given {
+                self.causes.push(Cause::forbidden(format!("{path}.{field}"), text));
             }
         }
     }

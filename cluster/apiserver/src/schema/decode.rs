@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::Shape;
-use super::quantity::Quantity;
+use super::quantity;
 use crate::status::quote;
 
 /// Nesting of an object.
@@ -101,7 +101,9 @@ impl Seed<'_> {
                     _ => Err(self.mismatch(&format!("number {number}"))),
                 },
             },
-            Shape::IntOrString if number.is_f64() => Err(self.mismatch(&format!("number {number}"))),
+            Shape::IntOrString if number.as_i64().is_none_or(|number| i32::try_from(number).is_err()) => {
+                Err(self.mismatch(&format!("number {number}")))
+            }
             Shape::Number | Shape::IntOrString | Shape::Any => Ok(Value::Number(number)),
             Shape::Quantity => self.quantity(&number.to_string()),
             _ => Err(self.mismatch("number")),
@@ -109,13 +111,7 @@ impl Seed<'_> {
     }
 
     fn quantity<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
-        match Quantity::parse(text) {
-            Some(quantity) => Ok(Value::String(quantity.canonical())),
-            None => Err(self.fail(
-                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                    .into(),
-            )),
-        }
+        quantity::printed(text).map(Value::String).map_err(|error| self.fail(error.into()))
     }
 
     fn text<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{in_range, list, one_of, port_name, port_number, text};
+use super::{in_range, list, one_of, port_number, text};
 use crate::names;
 use crate::status::Cause;
 
@@ -93,7 +93,7 @@ fn service_port<'a>(
     }
     match &port["targetPort"] {
         Value::String(name) => {
-            for detail in port_name(name) {
+            for detail in names::text::port_name(name) {
                 causes.push(Cause::invalid(format!("{path}.targetPort"), &port["targetPort"], &detail));
             }
         }
@@ -178,13 +178,8 @@ pub(super) fn ingress(object: &Value, causes: &mut Vec<Cause>) {
 }
 
 fn host_error(name: &str) -> Option<String> {
-    let Some(rest) = name.strip_prefix("*.") else { return names::subdomain(name) };
-    names::subdomain(rest).map(|_| {
-        "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
-         lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', \
-         regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-            .into()
-    })
+    let wrong = if name.contains('*') { names::wildcard(name) } else { names::subdomain_errors(name) };
+    wrong.into_iter().next()
 }
 
 fn host(name: &str, path: &str, causes: &mut Vec<Cause>) {
@@ -267,7 +262,7 @@ fn backend(backend: &Value, path: &str, causes: &mut Vec<Cause>) {
                 (true, false) => causes.push(Cause::required(path, "port name or number is required")),
                 (true, true) => in_range(number, 1, 65535, &format!("{path}.service.port.number"), causes),
                 (false, false) => {
-                    for detail in port_name(port) {
+                    for detail in names::text::port_name(port) {
                         causes.push(Cause::invalid(
                             format!("{path}.service.port.name"),
                             &port.into(),

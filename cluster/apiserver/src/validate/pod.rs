@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{at_least_zero, in_range, list, one_of, port_name, port_number, text};
+use super::{at_least_zero, in_range, list, one_of, port_number, text};
 use crate::names;
 use crate::schema::quantity::Quantity;
 use crate::status::Cause;
@@ -53,6 +53,23 @@ pub(super) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         }
     }
     super::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), causes);
+    for (at, search) in list(&spec["dnsConfig"]["searches"]).iter().enumerate() {
+        // A dot at the end is allowed.
+        let name = search.as_str().unwrap_or_default();
+        for detail in names::search_domain(name.strip_suffix('.').unwrap_or(name)) {
+            causes.push(Cause::invalid(format!("{path}.dnsConfig.searches[{at}]"), search, &detail));
+        }
+    }
+    users(&spec["securityContext"], &format!("{path}.securityContext"), causes);
+}
+
+/// The numbers of users and groups in a security context.
+fn users(context: &Value, path: &str, causes: &mut Vec<Cause>) {
+    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
+        if let Some(detail) = context[field].as_i64().and_then(names::text::user_id) {
+            causes.push(Cause::invalid(format!("{path}.{field}"), &context[field], &detail));
+        }
+    }
 }
 
 fn volumes<'a>(volumes: &'a Value, path: &str, causes: &mut Vec<Cause>) -> HashSet<&'a str> {
@@ -196,7 +213,7 @@ fn ports(ports: &Value, path: &str, causes: &mut Vec<Cause>) {
         let here = format!("{path}[{at}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            let wrong = port_name(name);
+            let wrong = names::text::port_name(name);
             if wrong.is_empty() && !seen.insert(name) {
                 causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
             }
@@ -225,9 +242,10 @@ fn env(env: &Value, path: &str, causes: &mut Vec<Cause>) {
         let here = format!("{path}[{at}]");
         if name.is_empty() {
             causes.push(Cause::required(format!("{here}.name"), ""));
-        } else if !name.chars().all(|c| (' '..='~').contains(&c) && c != '=') {
-            let detail = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-            causes.push(Cause::invalid(format!("{here}.name"), &name.into(), detail));
+        } else {
+            for detail in names::text::variable(name) {
+                causes.push(Cause::invalid(format!("{here}.name"), &name.into(), &detail));
+            }
         }
         let source = variable["valueFrom"].as_object();
         if source.is_some() && !text(variable, "value").is_empty() {
@@ -296,6 +314,11 @@ fn resources(resources: &Value, path: &str, causes: &mut Vec<Cause>) {
                     "must be greater than or equal to 0",
                 ));
             }
+            // What is not divisible is asked for in whole numbers.
+            let extended = name.contains('/') && !name.contains("kubernetes.io/");
+            if extended && quantity(value).is_some_and(|quantity| quantity.scaled(-3) % 1000 != 0) {
+                causes.push(Cause::invalid(format!("{path}.{part}[{name}]"), value, "must be an integer"));
+            }
         }
     }
     for (name, value) in resources["requests"].as_object().into_iter().flatten() {
@@ -313,11 +336,7 @@ fn resources(resources: &Value, path: &str, causes: &mut Vec<Cause>) {
 }
 
 fn security(context: &Value, path: &str, causes: &mut Vec<Cause>) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = context[field].as_i64() {
-            in_range(id, 0, i64::from(i32::MAX), &format!("{path}.{field}"), causes);
-        }
-    }
+    users(context, path, causes);
     if context["privileged"] == true && context["allowPrivilegeEscalation"] == false {
         causes.push(Cause::invalid(
             path,
@@ -353,6 +372,12 @@ fn handler(handler: &Value, path: &str, kinds: &[&str], causes: &mut Vec<Cause>)
                 causes.push(Cause::required(format!("{here}.path"), ""));
             }
             one_of(action, "scheme", &["HTTP", "HTTPS"], &here, causes);
+            for (at, header) in list(&action["httpHeaders"]).iter().enumerate() {
+                if let Some(detail) = names::text::header(text(header, "name")) {
+                    let path = format!("{here}.httpHeaders[{at}].name");
+                    causes.push(Cause::invalid(path, &header["name"], &detail));
+                }
+            }
         }
     }
     if found == 0 {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{at_least_zero, list, one_of, pod, text};
+use crate::names;
+use crate::schema::int_or_string;
 use crate::special::selects;
 use crate::status::Cause;
 
@@ -91,7 +93,7 @@ fn strategy(strategy: &Value, path: &str, kinds: &[&str], causes: &mut Vec<Cause
     }
     let mut zero = true;
     for field in ["maxUnavailable", "maxSurge"] {
-        zero &= matches!(&rolling[field], Value::Null) || rolling[field] == 0 || rolling[field] == "0%";
+        zero &= rolling[field].is_null() || int_or_string::scaled(&rolling[field], 100, true) == Ok(0);
         super::int_or_percent(&rolling[field], &format!("{path}.rollingUpdate.{field}"), causes);
     }
     if zero {
@@ -209,6 +211,16 @@ pub(super) fn job(object: &Value, causes: &mut Vec<Cause>) {
             &shown_selector(spec, &own),
             "`selector` not auto-generated",
         ));
+    }
+    if let Some(manager) = spec["managedBy"].as_str() {
+        let wrong = names::text::domain_path(manager).into_iter();
+        causes.extend(wrong.map(|detail| match manager {
+            "" => Cause::required("spec.managedBy", ""),
+            _ => Cause::invalid("spec.managedBy", &spec["managedBy"], &detail),
+        }));
+        if manager.len() > 63 {
+            causes.push(Cause::too_long("spec.managedBy", 63));
+        }
     }
     if !selects(&spec["selector"], &labels_of(&spec["template"])) {
         let detail = "`selector` does not match template `labels`";

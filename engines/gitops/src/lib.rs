@@ -1,0 +1,3 @@
+//! The GitOps engine. So far its renderer: [`render`] builds kustomizations in process, without executing anything.
+
+pub mod render;

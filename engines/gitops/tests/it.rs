@@ -1,0 +1,6 @@
+//! Tests of the renderer.
+
+mod it {
+    mod suites;
+    mod support;
+}

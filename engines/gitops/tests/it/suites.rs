@@ -1,0 +1,89 @@
+//! Kustomize's own cases, and kustomizations of public repositories with the output of `kubectl kustomize`: every byte.
+
+use std::path::Path;
+
+use dodai_gitops::render::{Folder, LoadRestrictor, Options, Order, render};
+
+use super::support::{Judge, difference, json, suite};
+
+fn options(case: &serde_json::Value, order: Order) -> Options {
+    let load_restrictor = match case["loadRestrictor"].as_str() {
+        Some("none") => LoadRestrictor::None,
+        _ => LoadRestrictor::RootOnly,
+    };
+    Options { load_restrictor, order, ..Options::default() }
+}
+
+fn wanted() -> Option<String> {
+    std::env::var("DODAI_KUSTOMIZE_CASE").ok()
+}
+
+fn compare(expected: &Path, tree: &Folder, folder: &str, options: &Options) -> Result<(), String> {
+    let expected = std::fs::read_to_string(expected).map_err(|error| error.to_string())?;
+    let output =
+        render(tree, folder, options).map_err(|error| format!("fails: {}", error.render(str::to_owned)))?;
+    let got = output.to_yaml();
+    if got == expected { Ok(()) } else { Err(difference(&expected, &got)) }
+}
+
+fn krusty_case(folder: &Path) -> Result<(), String> {
+    let case = json(&folder.join("case.json"));
+    let tree = Folder::new(folder.join("input"));
+    let path = case["path"].as_str().unwrap_or("");
+    let order = match case["order"].as_str() {
+        Some("none") => Order::None,
+        _ => Order::Legacy,
+    };
+    if case["mustFail"].as_bool() == Some(true) {
+        let result = render(&tree, path, &options(&case, order));
+        let theirs = std::fs::read_to_string(folder.join("expected-error.txt")).unwrap_or_default();
+        return match result {
+            Ok(_) => Err("must fail".to_owned()),
+            Err(error) => {
+                if wanted().is_some() {
+                    println!("theirs: {theirs}\nours: {}", error.render(str::to_owned));
+                }
+                Ok(())
+            }
+        };
+    }
+    compare(&folder.join("expected.yaml"), &tree, path, &options(&case, order))?;
+    let legacy = folder.join("expected-legacy.yaml");
+    let sorts = legacy.exists() || case["kubectl58"] == "equal";
+    let expected = if legacy.exists() { legacy } else { folder.join("expected.yaml") };
+    if sorts { compare(&expected, &tree, path, &options(&case, Order::Legacy)) } else { Ok(()) }
+}
+
+#[test]
+fn kustomizes_own_cases_give_its_bytes() {
+    let Some(suite) = suite("kustomize-krusty") else { return };
+    let mut judge = Judge::new("krusty");
+    let mut folders: Vec<_> = std::fs::read_dir(&suite).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.is_dir());
+    folders.sort();
+    for folder in folders {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        if wanted().is_none_or(|wanted| name.contains(&wanted)) {
+            judge.case(&name, krusty_case(&folder));
+        }
+    }
+    judge.finish(2);
+}
+
+#[test]
+fn real_kustomizations_give_the_bytes_of_kubectl() {
+    let Some(suite) = suite("kustomize-real") else { return };
+    let mut judge = Judge::new("real");
+    for case in json(&suite.join("cases.json")).as_array().unwrap() {
+        let text = |field: &str| case[field].as_str().unwrap();
+        if wanted().is_some_and(|wanted| !text("name").contains(&wanted)) {
+            continue;
+        }
+        let tree = Folder::new(suite.join("input").join(text("repo")));
+        judge.case(
+            text("name"),
+            compare(&suite.join(text("expected")), &tree, text("path"), &Options::default()),
+        );
+    }
+    judge.finish(2);
+}
