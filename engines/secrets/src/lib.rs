@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod import;
 pub mod kms;
 pub mod places;
+pub mod policy;
 pub mod rotation;
 pub mod rules;
 pub mod seal;

@@ -8,6 +8,7 @@ mod it {
     mod live;
     mod others;
     mod plans;
+    mod policy;
     mod random_files;
     mod sops;
     mod support;

@@ -43,6 +43,8 @@ pub(crate) enum Verb {
     GitSetup(GitSetup),
     /// Identities of age: make one, list those at hand, say who can read what.
     Keys(Keys),
+    /// Who can read a Secret of a running cluster: by RBAC, by running Pods, and the Pods that have it.
+    WhoCanRead(WhoCanRead),
     /// Who changed which key when, from git. Values are never shown.
     Log(Log),
 }
@@ -202,6 +204,15 @@ pub(crate) struct Log {
     /// Only this key.
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// Output form.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WhoCanRead {
+    /// The Secret.
+    pub(crate) name: String,
     /// Output form.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,

@@ -36,8 +36,8 @@ fn corpus() -> Vec<Vec<u8>> {
         }
     }
     if let Some(vectors) = shared("testdata/age-testkit/testdata") {
-        for name in ["x25519", "armor", "scrypt"] {
-            corpus.push(std::fs::read(vectors.join(name)).unwrap());
+        for name in ["x25519", "armor", "x25519_grease", "stanza_valid_characters"] {
+            corpus.extend(std::fs::read(vectors.join(name)));
         }
     }
     corpus
