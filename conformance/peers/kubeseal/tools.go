@@ -3,4 +3,4 @@
 // Package tools pins kubeseal, which `../build kubeseal` builds.
 package tools
 
-import _ "github.com/bitnami/sealed-secrets/cmd/kubeseal"
+import _ "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal"

@@ -66,7 +66,9 @@ impl Rules {
         let secrets = value.get_mut("secrets").map(serde_json::Value::take);
         let rules = match secrets {
             None | Some(serde_json::Value::Null) => Rules::default(),
-            Some(secrets) => serde_json::from_value(secrets).map_err(|error| format!("`secrets`: {error}"))?,
+            Some(secrets) => {
+                serde_json::from_value(secrets).map_err(|error| format!("`secrets`: {error}"))?
+            }
         };
         for (number, rule) in rules.rules.iter().enumerate() {
             rules.resolve(&rule.recipients).map_err(|error| format!("`secrets.rules[{number}]`: {error}"))?;

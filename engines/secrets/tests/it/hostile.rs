@@ -19,7 +19,7 @@ fn corpus() -> Vec<Vec<u8>> {
         file.clone().into_bytes(),
         file.replace("EncryptedSecret", "DecryptedSecret").into_bytes(),
         format!("{file}\0{file}\0{}", file.replace("A:", "C:")).into_bytes(),
-        file.lines().find(|line| line.contains(" A: ")).unwrap().trim()[3..].as_bytes().to_vec(),
+        file.lines().find_map(|line| line.trim().strip_prefix("A: ")).unwrap().as_bytes().to_vec(),
         b"secrets:\n  people: {a: age1x}\n  rules:\n  - {path: \"**/*a*\", recipients: [a]}\n".to_vec(),
         b"**/*a*/**/*b*\na/a/a/b/b/b".to_vec(),
         b"apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: y}\nstringData: {A: b}\ndata: {C: YQ==}\n".to_vec(),
@@ -91,6 +91,8 @@ fn broken(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+type Target = fn(&[u8]);
+
 #[test]
 fn hostile_bytes_are_refused_without_a_panic() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
@@ -98,7 +100,7 @@ fn hostile_bytes_are_refused_without_a_panic() {
     println!("DODAI_SECRETS_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let corpus = corpus();
-    let targets: [(&str, fn(&[u8])); 7] = [
+    let targets: [(&str, Target); 7] = [
         ("value", hostile::value),
         ("file", hostile::file),
         ("versions", hostile::versions),
