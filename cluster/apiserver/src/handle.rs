@@ -294,12 +294,19 @@ async fn main_write(
     match verb {
         "delete" => {
             let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
-            let warnings = admission::check_deletion(server, user, kind, &key, &options).await?;
-            let deleted = delete::delete(server, kind, &key, &options).await?;
-            let answer = delete::answer(kind, &key, &deleted);
-            let mut reply = match answer["kind"] == "Status" {
-                true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
-                false => read::value(kind, &answer, media, query)?,
+            let mut warnings = admission::check_deletion(server, user, kind, &key, &options).await?;
+            if orphans_pods(kind, &options) {
+                warnings.push(crate::warnings::ORPHANED_PODS.into());
+            }
+            let mut reply = match delete::delete(server, kind, &key, &options).await {
+                Ok(deleted) => {
+                    let answer = delete::answer(kind, &key, &deleted);
+                    match answer["kind"] == "Status" {
+                        true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
+                        false => read::value(kind, &answer, media, query)?,
+                    }
+                }
+                Err(error) => Reply::error(&error),
             };
             warnings.iter().for_each(|warning| reply.warn(warning));
             Ok(reply)
@@ -328,6 +335,7 @@ async fn delete_collection(
     body: &[u8],
 ) -> Result<Reply, ApiError> {
     let mut options = delete::Options::read(body, query)?;
+    let warned = orphans_pods(kind, &options);
     let selection = Selection::parse(kind, &key.namespace, "", query)?;
     let page = read::page(server, &selection, query).await?;
     for object in &page.objects {
@@ -342,7 +350,16 @@ async fn delete_collection(
         }
     }
     let list = read::list_json(kind, &page);
-    Ok(Reply::json(200, list, Media { form: Form::Plain, ..media }))
+    let mut reply = Reply::json(200, list, Media { form: Form::Plain, ..media });
+    if warned {
+        reply.warn(crate::warnings::ORPHANED_PODS);
+    }
+    Ok(reply)
+}
+
+/// Whether a deletion leaves the Pods of Jobs behind without having been told to.
+fn orphans_pods(kind: &Kind, options: &delete::Options) -> bool {
+    kind.is("batch", "jobs") && options.propagation.is_none()
 }
 
 /// create, update and patch, through any door.
@@ -401,7 +418,8 @@ pub(crate) async fn write_object(
             if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !dry_run {
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
-            warnings.extend(special::warnings(kind, &outcome.object));
+            let (created, bumped) = (outcome.created, outcome.bumped);
+            warnings.extend(crate::warnings::warnings(kind, &outcome.object, created, bumped));
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {

@@ -64,6 +64,7 @@ mod tasks;
 mod token;
 mod user;
 mod validate;
+mod warnings;
 mod write;
 
 pub use api::ApiServer;

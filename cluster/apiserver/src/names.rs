@@ -257,3 +257,9 @@ pub(crate) fn fully_qualified(text: &str) -> Vec<String> {
     }
     Vec::new()
 }
+
+pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::schema::decode::DEPTH_MAX;
 use crate::schema::{Shape, decode};
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 
 /// Operations of one JSON patch.
 const OPERATIONS_MAX: usize = 10_000;
@@ -91,10 +91,11 @@ impl Patch {
                     operate(&mut object, operation, &mut copied).map_err(|detail| match detail {
                         Refused::Malformed(text) => ApiError::bad_request(text),
                         Refused::Failed(text) => {
+                            // Upstream keeps to itself why.
+                            tracing::debug!(%text, "a JSON patch does not apply");
                             let message = "the server rejected our request due to an error in our request";
                             let mut error = ApiError::new(422, "Invalid", message);
-                            error.details.get_or_insert_default().causes =
-                                vec![Cause { reason: "", field: String::new(), message: text }];
+                            error.details = Some(Default::default());
                             error
                         }
                     })?;

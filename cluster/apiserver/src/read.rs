@@ -48,7 +48,7 @@ impl Selection {
             known.extend(custom.selectable.iter().map(String::as_str));
         }
         let labels = LabelSelector::parse(query.get("labelSelector"))?;
-        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind.is_custom())?;
+        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind)?;
         Ok(Selection { kind: kind.clone(), namespace: namespace.into(), name: name.into(), labels, fields })
     }
 

@@ -24,6 +24,8 @@ const PRESENCE: &str = include_str!("../data/presence.txt");
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     String,
+    /// 32 bits, or else 64.
+    Integer32,
     Integer,
     Number,
     Boolean,
@@ -181,6 +183,7 @@ fn shape(schema: &Value) -> Shape {
             "date-time" => Shape::Time,
             _ => Shape::String,
         },
+        Some("integer") if format == "int32" => Shape::Integer32,
         Some("integer") => Shape::Integer,
         Some("number") => Shape::Number,
         Some("boolean") => Shape::Boolean,

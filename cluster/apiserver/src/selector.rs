@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::kinds::Kind;
 use crate::status::{ApiError, quote};
 
 /// How a label is compared. `=` and `==` are kept apart, since they are written as they came.
@@ -388,15 +389,28 @@ impl LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 
+/// Kinds with words of their own for a field that they do not select by.
+fn names_fields_itself(kind: &Kind) -> bool {
+    const CORE: [&str; 7] =
+        ["pods", "nodes", "replicationcontrollers", "events", "namespaces", "secrets", "services"];
+    kind.is_custom()
+        || kind.group.is_empty() && CORE.contains(&&*kind.plural)
+        || matches!(kind.group.as_str(), "events.k8s.io" | "certificates.k8s.io")
+}
+
 impl FieldSelector {
     /// `known` are the fields of the kind.
-    pub(crate) fn parse(text: &str, known: &[&str], custom: bool) -> Result<FieldSelector, ApiError> {
+    pub(crate) fn parse(text: &str, known: &[&str], kind: &Kind) -> Result<FieldSelector, ApiError> {
         let selector = FieldSelector::read(text).map_err(ApiError::bad_request)?;
         for (field, _, _) in &selector.0 {
             if known.contains(&field.as_str()) {
                 continue;
             }
-            if custom {
+            if kind.is("batch", "jobs") {
+                let text = format!("field label {} not supported for Job", quote(field));
+                return Err(ApiError::bad_request(text));
+            }
+            if names_fields_itself(kind) {
                 return Err(ApiError::bad_request(format!("field label not supported: {field}")));
             }
             let names: Vec<String> = known.iter().map(|name| quote(name)).collect();

@@ -10,7 +10,6 @@ use crate::admission::attributes::Operation;
 use crate::codec;
 use crate::delete;
 use crate::kinds::Kind;
-use crate::names::net;
 use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
@@ -32,55 +31,6 @@ pub(crate) fn check_patch_options(patch: &Patch, query: &Query) -> Result<(), Ap
         causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid("PatchOptions", "meta.k8s.io", "", causes)) }
-}
-
-/// Warnings that go with an accepted object.
-pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "endpoints") => {
-            warnings
-                .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
-        }
-        ("", "services") => {
-            let spec = &object["spec"];
-            let addresses = |field: &str| -> Vec<(String, String)> {
-                let list = spec[field].as_array().into_iter().flatten().enumerate();
-                list.filter_map(|(at, text)| Some((format!("spec.{field}[{at}]"), text.as_str()?.to_owned())))
-                    .collect()
-            };
-            for (path, address) in addresses("clusterIPs").iter().chain(&addresses("externalIPs")) {
-                warnings.extend(net::ip_warnings(path, address));
-            }
-            if let Some(address) = spec["loadBalancerIP"].as_str() {
-                warnings.extend(net::ip_warnings("spec.loadBalancerIP", address));
-            }
-            for (path, network) in addresses("loadBalancerSourceRanges") {
-                warnings.extend(net::cidr_warnings(&path, &network));
-            }
-        }
-        ("", "pods") => {
-            let spec = &object["spec"];
-            for (at, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
-                if volume["rbd"].is_object() {
-                    warnings.push(format!(
-                        "spec.volumes[{at}].rbd: deprecated in v1.28, non-functional in v1.31+"
-                    ));
-                }
-            }
-            for (at, constraint) in
-                spec["topologySpreadConstraints"].as_array().into_iter().flatten().enumerate()
-            {
-                if constraint["labelSelector"].is_null() {
-                    warnings.push(format!(
-                        "spec.topologySpreadConstraints[{at}].labelSelector: a null labelSelector results in matching no pod"
-                    ));
-                }
-            }
-        }
-        _ => {}
-    }
-    warnings
 }
 
 /// Kinds that can only be created: their answer is worked out, nothing is stored.

@@ -39,6 +39,11 @@ impl Cause {
         Cause::new("FieldValueInvalid", field, format!("Invalid value: {shown}: {detail}"))
     }
 
+    /// As `invalid`, without a value.
+    pub fn invalid_bare(field: impl Into<String>, detail: &str) -> Cause {
+        Cause::new("FieldValueInvalid", field, format!("Invalid value: {detail}"))
+    }
+
     pub fn type_invalid(field: impl Into<String>, value: &Value, detail: &str) -> Cause {
         Cause::new("FieldValueTypeInvalid", field, format!("Invalid value: {}: {detail}", show(value)))
     }

@@ -82,7 +82,7 @@ fn names_are_checked_with_upstreams_texts() {
             "IsHTTPHeaderName" => option(names::text::header(input)),
             "IsRelaxedEnvVarName" => names::text::variable(input),
             "IsCIdentifier" => option(names::text::identifier(input)),
-            "IsDomainPrefixedPath" => names::text::domain_path(input),
+            "IsDomainPrefixedPath" => names::text::unused::domain_path(input),
             "IsEnvVarName" => names::text::unused::strict_variable(input),
             "IsDecimalInteger" => option(names::text::unused::decimal_integer(input)),
             "IsDomainPrefixedKey" => names::text::unused::domain_key(input),

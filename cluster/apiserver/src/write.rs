@@ -75,6 +75,8 @@ pub(crate) fn options_value(kind: &str, query: &Query) -> Value {
 /// The outcome of a write.
 pub(crate) struct Outcome {
     pub created: bool,
+    /// Whether an update has moved the generation.
+    pub bumped: bool,
     pub object: Value,
 }
 
@@ -199,6 +201,30 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// An owner that is named twice is named once, with a warning.
+    fn owners_once(&mut self, object: &mut Value) {
+        let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() else { return };
+        let mut kept: Vec<Value> = Vec::new();
+        let mut twice: Vec<String> = Vec::new();
+        for owner in owners.drain(..) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if kept.contains(&owner) {
+                if !twice.contains(&uid) {
+                    twice.push(uid);
+                }
+            } else {
+                kept.push(owner);
+            }
+        }
+        *owners = kept;
+        if !twice.is_empty() {
+            self.warnings.push(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                twice.join(", ")
+            ));
+        }
+    }
+
     /// Unknown fields of a custom resource are noted and go, and defaults come.
     fn prune(&mut self, object: &mut Value) -> Result<Vec<String>, ApiError> {
         let Some(custom) = self.kind.custom.clone() else { return Ok(Vec::new()) };
@@ -214,6 +240,8 @@ impl Request<'_> {
             crate::crd::structural::drop_nulls(&custom.schema, object);
             custom.schema.set_defaults(object);
         } else {
+            // What a type always holds is there before its own defaults are set.
+            codec::normalize_request(&self.kind, object);
             strategy::defaults(&self.kind, object);
         }
         codec::normalize_request(&self.kind, object);
@@ -294,19 +322,30 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.create_object(object, None).await
+        self.owners_once(&mut object);
+        // What only the server says is forgotten before anybody comes to own it.
+        for field in
+            ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
+            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+        }
+        self.create_object(object, None, false).await
     }
 
-    /// Creates an object that is read already. `applied` is the wish of a server-side apply.
+    /// Creates an object that is read already. `applied` is the wish of a server-side apply; `by_update`: a PUT found none.
     pub(crate) async fn create_object(
         &mut self,
         mut object: Value,
         applied: Option<&Value>,
+        by_update: bool,
     ) -> Result<Outcome, ApiError> {
         self.check_namespace(&mut object)?;
-        if object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
-            return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
-        }
+        let versioned = object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty());
+        // A Job without labels shares those of its template, with what the server adds to them.
+        let labels = &object["metadata"]["labels"];
+        let shares_labels = self.kind.is("batch", "jobs")
+            && labels.as_object().is_none_or(|labels| labels.is_empty())
+            && object["spec"]["template"]["metadata"]["labels"].is_object();
         self.defaulted(&mut object);
         if applied.is_none() {
             object = self.track(None, object);
@@ -319,12 +358,18 @@ impl Request<'_> {
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
+            if shares_labels {
+                object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
+            }
             let name = name_of(&object);
             self.key.name = name.as_str().into();
             let release = self.allocate(None, &mut object)?;
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
+            if versioned && !by_update {
+                return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
+            }
             self.check_grants(None, &object)?;
             self.hooks_agree(Operation::Create, None, &object).await?;
             let charge = admission::validate(self, None, &object).await?;
@@ -348,6 +393,9 @@ impl Request<'_> {
                         continue;
                     }
                     let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
+                    if self.server.store.get_head(&self.key).is_some_and(|object| object.deleting) {
+                        error.message.insert_str(0, "object is being deleted: ");
+                    }
                     if generated {
                         error.details.get_or_insert_default().retry_after_seconds = 1;
                     }
@@ -382,8 +430,15 @@ impl Request<'_> {
     fn validate_create(&self, object: &Value) -> Result<(), ApiError> {
         let name = name_of(object);
         let mut causes = Vec::new();
-        crate::validate::metadata(&self.kind, object, &mut causes);
+        // The rules of budgets leave metadata to what is checked for all kinds, if nothing else is wrong.
+        let later = self.kind.is("policy", "poddisruptionbudgets");
+        if !later {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         strategy::validate(&self.kind, object, &mut causes);
+        if later && causes.is_empty() {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         if let Some(custom) = &self.kind.custom {
             custom.validate(None, object, false, &mut causes);
         }
@@ -423,7 +478,9 @@ impl Request<'_> {
         let (changed, warnings) = admission::mutate_by_hooks(&attributes).await?;
         self.warnings.extend(warnings);
         let Some(changed) = changed else { return Ok(object) };
-        let mut object = codec::decode_value(&self.kind, changed)?.value;
+        let mut object = codec::decode_value(&self.kind, changed, false)
+            .map_err(|detail| codec::cannot_handle(&self.kind, &detail))?
+            .value;
         self.prune(&mut object)?;
         self.defaulted(&mut object);
         if operation == Operation::Create {
@@ -486,14 +543,14 @@ impl Request<'_> {
             if self.server.store.get_head(&self.key).is_some() {
                 return Err(Failure::Retry);
             }
-            return Ok(Outcome { created: true, object: object.clone() });
+            return Ok(Outcome { created: true, bumped: false, object: object.clone() });
         }
         let written = self.store(None, Change::Put(stored), check).await?;
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object.clone(),
         };
-        Ok(Outcome { created: true, object })
+        Ok(Outcome { created: true, bumped: false, object })
     }
 
     /// PUT.
@@ -504,14 +561,15 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.check_name(&object)?;
+        self.owners_once(&mut object);
         self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         self.defaulted(&mut object);
         for _ in 0..=RETRIES_MAX {
             let Some(seen) = self.server.store.get_head(&self.key) else {
-                if strategy::creates_on_update(&self.kind) && self.door.is_main() {
+                if strategy::creates_on_update(&self.kind) && matches!(self.door, Door::Main | Door::Status) {
                     self.may_create()?;
-                    return self.create_object(object, None).await;
+                    return self.create_object(object, None, true).await;
                 }
                 return Err(self.not_found());
             };
@@ -582,8 +640,9 @@ impl Request<'_> {
         self.check_grants(Some(&old), &object)?;
         self.hooks_agree(Operation::Update, Some(&old), &object).await?;
         if same_but_times(&old, &object) {
-            return Ok(Outcome { created: false, object: old });
+            return Ok(Outcome { created: false, bumped: false, object: old });
         }
+        let bumped = old["metadata"]["generation"] != object["metadata"]["generation"];
         let meta = &object["metadata"];
         let gone = !meta["deletionTimestamp"].is_null()
             && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
@@ -593,7 +652,7 @@ impl Request<'_> {
         if self.dry_run {
             admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         // The last state that watchers see is the last one that was stored.
         let charge = admission::validate(self, Some(&old), &object).await?;
@@ -609,13 +668,13 @@ impl Request<'_> {
         if gone {
             self.server.after_delete(kind, &old);
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object,
         };
-        Ok(Outcome { created: false, object })
+        Ok(Outcome { created: false, bumped, object })
     }
 
     fn check_revision(&self, _old: &Value, object: &Value, seen: &Object) -> Result<(), ApiError> {

@@ -36,6 +36,34 @@ pub fn run(schemas: &Schemas, seed: u64, length: usize, only: Option<&str>) -> V
     ops
 }
 
+/// Creates the valid object of a kind.
+pub fn base(schemas: &Schemas, kind: usize, name: &str) -> Op {
+    let body = object(schemas, kind, name, &mut Rng::with_seed(0), 0);
+    Op {
+        verb: Verb::Create,
+        kind,
+        name: name.to_owned(),
+        subresource: String::new(),
+        query: vec![],
+        body: Some(body),
+    }
+}
+
+/// One write of any verb.
+pub fn write(schemas: &Schemas, kind: usize, rng: &mut Rng) -> Op {
+    match rng.usize(0..10) {
+        0..=3 => {
+            let changes = rng.usize(1..4);
+            create(schemas, kind, rng, changes)
+        }
+        4 | 5 => replace(schemas, kind, rng),
+        6 => json_patch(schemas, kind, rng),
+        7 => patch(schemas, kind, rng, Verb::MergePatch),
+        8 if !KINDS[kind].custom => patch(schemas, kind, rng, Verb::StrategicPatch),
+        _ => apply(schemas, kind, rng),
+    }
+}
+
 fn watch(kind: usize) -> Op {
     let query = vec![
         ("watch".to_owned(), "true".to_owned()),
@@ -228,7 +256,9 @@ fn apply(schemas: &Schemas, kind: usize, rng: &mut Rng) -> Op {
     let changes = rng.usize(0..3);
     let mut body = object(schemas, kind, &name, rng, changes);
     // What one manager says is seldom the whole object.
-    if let Some(spec) = body["spec"].as_object_mut().filter(|_| rng.bool()) {
+    if let Some(spec) =
+        body.get_mut("spec").and_then(Value::as_object_mut).filter(|spec| !spec.is_empty() && rng.bool())
+    {
         let keys: Vec<String> = spec.keys().cloned().collect();
         spec.remove(&keys[rng.usize(0..keys.len())]);
     }

@@ -8,6 +8,7 @@ pub mod mutate;
 pub mod normal;
 pub mod op;
 pub mod play;
+pub mod probe;
 pub mod schema;
 pub mod server;
 pub mod shrink;

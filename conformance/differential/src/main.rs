@@ -1,5 +1,5 @@
 //! `dodai-differential --real URL --ours URL --token TOKEN [--runs N] [--seed N] [--length N] [--kind KIND] [--known FILE] [--keep DIR]
-//! [--seconds N] [--shrink false]`
+//! [--seconds N] [--shrink false] [--probe N]`
 //!
 //! Prints each new finding, made small, and at the end a line of totals. Ends with 1 if there was one. A run with the same seed makes the same
 //! requests.
@@ -27,6 +27,7 @@ struct Arguments {
     shrink: bool,
     kind: Option<String>,
     known: Option<PathBuf>,
+    probe: u64,
     keep: Option<PathBuf>,
 }
 
@@ -42,6 +43,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         shrink: true,
         kind: None,
         known: None,
+        probe: 0,
         keep: None,
     };
     let mut all = std::env::args().skip(1);
@@ -58,6 +60,7 @@ fn arguments() -> anyhow::Result<Arguments> {
             "--shrink" => found.shrink = value.parse()?,
             "--kind" => found.kind = Some(value),
             "--known" => found.known = Some(value.into()),
+            "--probe" => found.probe = value.parse()?,
             "--keep" => found.keep = Some(value.into()),
             other => anyhow::bail!("unknown argument `{other}`"),
         }
@@ -93,6 +96,9 @@ async fn main() -> anyhow::Result<()> {
     prepare(&pair.ours).await.context("our server")?;
     let schemas = Schemas::read(&pair.real).await?;
     let known = known(arguments.known.as_ref())?;
+    if arguments.probe > 0 {
+        return probe(&pair, &schemas, &arguments).await;
+    }
     let began = Instant::now();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     let (mut runs, mut requests) = (0u64, 0usize);
@@ -126,6 +132,60 @@ async fn main() -> anyhow::Result<()> {
     std::process::exit(i32::from(total > 0));
 }
 
+/// The table of `probe`, the most frequent first, each with the request and the answers that showed it.
+async fn probe(pair: &Pair, schemas: &Schemas, arguments: &Arguments) -> anyhow::Result<()> {
+    let kind = arguments.kind.as_deref();
+    let found = dodai_differential::probe::probe(
+        &pair.real,
+        &pair.ours,
+        schemas,
+        arguments.seed,
+        arguments.probe,
+        kind,
+    )
+    .await?;
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.count));
+    if arguments.keep.is_some() {
+        return keep_probes(pair, schemas, arguments, &found).await;
+    }
+    for (line, entry) in &found {
+        let (op, real, ours) = &entry.example;
+        println!("{:5} {line}", entry.count);
+        println!("      {}", serde_json::to_string(op)?);
+        println!("      real {} {}", real.status, real.body);
+        println!("      ours {} {}", ours.status, ours.body);
+    }
+    println!(
+        "{} requests: {} differences in {} ways",
+        arguments.probe,
+        found.iter().map(|(_, entry)| entry.count).sum::<usize>(),
+        found.len()
+    );
+    Ok(())
+}
+
+/// Makes a case of each way of differing: the object, if the write is to one that exists, and the write, both made small.
+async fn keep_probes(
+    pair: &Pair,
+    schemas: &Schemas,
+    arguments: &Arguments,
+    found: &[(String, dodai_differential::probe::Entry)],
+) -> anyhow::Result<()> {
+    for (line, entry) in found {
+        let mut op = entry.example.0.clone();
+        op.query.retain(|(key, _)| key != "dryRun");
+        let mut ops = vec![op];
+        if ops[0].name == dodai_differential::probe::EXISTING {
+            ops.insert(0, generate::base(schemas, ops[0].kind, dodai_differential::probe::EXISTING));
+        }
+        let Some(finding) = pair.play(&ops, &|_| false).await? else { continue };
+        let finding = pair.shrink(finding).await?;
+        write_case(arguments, line, arguments.seed, finding)?;
+    }
+    Ok(())
+}
+
 fn print(seed: u64, finding: &Finding) {
     println!("== seed {seed}: {}", finding.signature);
     for op in &finding.ops {
@@ -138,14 +198,26 @@ fn print(seed: u64, finding: &Finding) {
 }
 
 fn keep(arguments: &Arguments, seed: u64, finding: Finding) -> anyhow::Result<()> {
+    let about = finding.signature.clone();
+    write_case(arguments, &about, seed, finding)
+}
+
+/// Characters of a case's file name.
+const NAME_LEN_MAX: usize = 90;
+
+fn write_case(arguments: &Arguments, about: &str, seed: u64, finding: Finding) -> anyhow::Result<()> {
     let Some(folder) = &arguments.keep else { return Ok(()) };
     std::fs::create_dir_all(folder)?;
-    let name: String = finding
-        .signature
-        .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' })
-        .collect();
+    let mut name = String::new();
+    for letter in about.chars() {
+        match letter.to_ascii_lowercase() {
+            letter if letter.is_ascii_alphanumeric() => name.push(letter),
+            _ if name.ends_with('-') || name.is_empty() => {}
+            _ => name.push('-'),
+        }
+    }
+    name.truncate(NAME_LEN_MAX);
     let steps = finding.ops.into_iter().zip(finding.real).map(|(op, answer)| Step { op, answer }).collect();
-    let case = Case { about: format!("{} (seed {seed})", finding.signature), steps };
+    let case = Case { about: format!("{about} (seed {seed})"), steps };
     case.write(&folder.join(format!("{}.json", name.trim_matches('-'))))
 }

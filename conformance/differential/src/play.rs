@@ -69,6 +69,11 @@ impl Player {
         })
     }
 
+    /// Identities are numbered from the start again.
+    pub fn forget(&mut self) {
+        self.normal = Normal::default();
+    }
+
     pub async fn play(&mut self, op: &Op) -> anyhow::Result<Told> {
         let key = format!("{}/{}", op.kind().plural, op.name);
         let fill = |hole: &str| {

@@ -43,6 +43,11 @@ impl Server {
         Ok(Server { client: Client::try_from(config)? })
     }
 
+    /// A server that a client exists for, for example in this process.
+    pub fn over(client: Client) -> Server {
+        Server { client }
+    }
+
     pub async fn send(&self, request: &Request) -> anyhow::Result<Answer> {
         let mut built = http::Request::builder().method(request.method).uri(&request.path);
         if request.body.is_some() {

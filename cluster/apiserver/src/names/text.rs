@@ -88,27 +88,27 @@ pub(crate) fn identifier(text: &str) -> Option<String> {
     (!fine).then(|| rule(what, &["my_name", "MY_NAME", "MyName"], "[A-Za-z_][A-Za-z0-9_]*"))
 }
 
-/// A path below a domain: `example.com/some/path`.
-pub(crate) fn domain_path(text: &str) -> Vec<String> {
-    if text.is_empty() {
-        return vec![String::new()];
-    }
-    let (host, path) = match text.split_once('/') {
-        Some((host, path)) if !host.is_empty() && !path.is_empty() => (host, path),
-        _ => return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".into()],
-    };
-    let mut wrong = super::subdomain_errors(host);
-    let pattern = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
-    if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
-        wrong.push(rule("Invalid path", &[], pattern));
-    }
-    wrong
-}
-
 /// Rules of upstream that no kind checked here needs so far; they stand here with the cases that prove them.
 #[cfg(test)]
 pub(crate) mod unused {
     use super::rule;
+
+    /// A path below a domain: `example.com/some/path`.
+    pub(crate) fn domain_path(text: &str) -> Vec<String> {
+        if text.is_empty() {
+            return vec![String::new()];
+        }
+        let (host, path) = match text.split_once('/') {
+            Some((host, path)) if !host.is_empty() && !path.is_empty() => (host, path),
+            _ => return vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".into()],
+        };
+        let mut wrong = crate::names::subdomain_errors(host);
+        let pattern = "[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+";
+        if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b)) {
+            wrong.push(rule("Invalid path", &[], pattern));
+        }
+        wrong
+    }
 
     /// The name of an environment variable as it was before it was relaxed.
     pub(crate) fn strict_variable(text: &str) -> Vec<String> {
