@@ -76,7 +76,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Verb::Exec(args) => cmd::exec::run(global, args).await,
         Verb::Run(args) => cmd::run::run(global, args).await,
         Verb::Retry(args) => cmd::retry::run(global, args).await.map(done),
-        Verb::Secret(args) => cmd::secret::run(global, args),
+        Verb::Secret(args) => cmd::secret::run(global, args).await,
         Verb::Kubeconfig => cmd::kubeconfig::run(global).map(done),
         Verb::Doctor(args) => cmd::doctor::run(args).await.map(done),
         Verb::Build(args) => cmd::build::run(global, args),
