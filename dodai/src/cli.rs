@@ -84,6 +84,10 @@ pub(crate) enum Verb {
     Kubeconfig,
     /// Check what this machine allows, and say what to do where it does not.
     Doctor(Doctor),
+    /// Print what `kubectl kustomize` prints, without executing anything.
+    Build(Build),
+    /// What is odd in kustomizations: deprecated fields, unused files, patches that match nothing, secrets in clear text.
+    Lint(Lint),
     /// Only the Kubernetes API server, as a test server for any language.
     Apiserver(Apiserver),
 }
@@ -219,6 +223,55 @@ pub(crate) struct Retry {
 
 #[derive(Args, Debug)]
 pub(crate) struct Doctor {
+    /// Output form.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+/// The form in which objects are printed.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq)]
+pub(crate) enum ObjectFormat {
+    /// The bytes of `kubectl kustomize`.
+    Yaml,
+    /// One document with objects, warnings and what was read.
+    Json,
+}
+
+/// Which files a kustomization may name, in the words of kustomize.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Restrictor {
+    /// Only files in or below its folder.
+    #[value(name = "LoadRestrictionsRootOnly")]
+    RootOnly,
+    /// Any file.
+    #[value(name = "LoadRestrictionsNone")]
+    None,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Build {
+    /// Folders with a kustomization, patterns such as `'envs/*'`, or `REPOSITORY@REVISION:FOLDER` of a git repository.
+    #[arg(default_value = ".")]
+    pub(crate) dirs: Vec<String>,
+    /// Output form.
+    #[arg(short, long, value_enum, default_value_t = ObjectFormat::Yaml)]
+    pub(crate) output: ObjectFormat,
+    /// Which files may be named.
+    #[arg(long, value_enum, default_value_t = Restrictor::RootOnly)]
+    pub(crate) load_restrictor: Restrictor,
+    /// Which files and steps made an object, or a field of it, what it is.
+    #[arg(long, value_name = "FOLDER/KIND/NAME[:FIELD]", conflicts_with = "dirs")]
+    pub(crate) explain: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Lint {
+    /// A folder; all kustomizations in and below it.
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Repair deprecated fields, touching only their lines. Nothing is written that builds to something else.
+    #[arg(long)]
+    pub(crate) fix: bool,
     /// Output form.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,

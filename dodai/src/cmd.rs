@@ -2,10 +2,12 @@
 
 pub(crate) mod apiserver;
 pub(crate) mod apply;
+pub(crate) mod build;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod kubeconfig;
+pub(crate) mod lint;
 pub(crate) mod logs;
 pub(crate) mod retry;
 pub(crate) mod run;

@@ -37,6 +37,14 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     screen::set_up(cli.global.color);
     start_log(&cli);
+    // What only reads files needs neither TLS nor a runtime.
+    match &cli.verb {
+        Verb::Build(args) => {
+            return cmd::build::run(&cli.global, args).unwrap_or_else(|failure| failure.exit());
+        }
+        Verb::Lint(args) => return cmd::lint::run(args).unwrap_or_else(|failure| failure.exit()),
+        _ => {}
+    }
     // One TLS stack for the process.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         eprintln!("error: another TLS provider was installed first");
@@ -68,9 +76,11 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Verb::Exec(args) => cmd::exec::run(global, args).await,
         Verb::Run(args) => cmd::run::run(global, args).await,
         Verb::Retry(args) => cmd::retry::run(global, args).await.map(done),
-        Verb::Secret(args) => cmd::secret::run(global, args),
+        Verb::Secret(args) => cmd::secret::run(global, args).await,
         Verb::Kubeconfig => cmd::kubeconfig::run(global).map(done),
         Verb::Doctor(args) => cmd::doctor::run(args).await.map(done),
+        Verb::Build(args) => cmd::build::run(global, args),
+        Verb::Lint(args) => cmd::lint::run(args),
         Verb::Apiserver(args) => cmd::apiserver::run(global, args).await.map(done),
     }
 }

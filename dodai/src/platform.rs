@@ -16,7 +16,8 @@ use dodai_node::PinnedImages;
 use dodai_node::images::ImageRef;
 use dodai_node::{Node, NodeConfig};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -57,6 +58,7 @@ impl Platform {
         let server = open(&data.path).await?;
         let client = server.client(User::admin("dodai").with_agent("dodai"));
         install_crds(&client).await?;
+        install_policies(&client).await?;
         let serving = serve(&server, data, options.listen).await?;
 
         let (stop, stopped) = watch::channel(false);
@@ -122,6 +124,20 @@ async fn install_crds(client: &Client) -> Result<()> {
         api.patch(&name, &params, &Patch::Apply(&crd))
             .await
             .context(format!("cannot install the CRD `{name}`"))?;
+    }
+    Ok(())
+}
+
+/// The admission policies of the engines.
+async fn install_policies(client: &Client) -> Result<()> {
+    let params = PatchParams::apply("dodai").force();
+    for object in dodai_secrets::policy::objects() {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        let what = format!("cannot install the {kind} `{}`", dodai_secrets::policy::NAME);
+        let (resource, _) = kube::discovery::pinned_kind(client, &gvk).await.context(&what)?;
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        api.patch(dodai_secrets::policy::NAME, &params, &Patch::Apply(&object)).await.context(&what)?;
     }
     Ok(())
 }

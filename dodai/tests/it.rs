@@ -3,6 +3,8 @@
 
 #[path = "it/bad_input.rs"]
 mod bad_input;
+#[path = "it/build.rs"]
+mod build;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/kills.rs"]
@@ -13,6 +15,8 @@ mod kubectl;
 mod mini;
 #[path = "it/releases.rs"]
 mod releases;
+#[path = "it/roll_outs.rs"]
+mod roll_outs;
 #[path = "it/secrets.rs"]
 mod secrets;
 #[path = "it/shop.rs"]

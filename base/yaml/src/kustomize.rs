@@ -5,10 +5,12 @@
 //! times, and they are printed as `2001-01-01T00:00:00Z`.
 
 mod emit;
+mod fold;
 mod order;
 mod resolve;
 
 pub use emit::{can_be_plain, to_string, write};
+pub use fold::refold;
 pub use order::natural_order;
 pub use resolve::{Scalar, resolve_plain, resolve_tagged};
 

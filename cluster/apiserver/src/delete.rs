@@ -257,7 +257,10 @@ async fn attempt(
         return Ok(Deleted { object, gone: true });
     }
     let stored = stored_form(kind, &object);
-    write(server, key, &current, Change::Delete(stored)).await?;
+    // The answer has the revision of the deletion, as the last event has.
+    if let Some(last) = write(server, key, &current, Change::Delete(stored)).await? {
+        object = codec::load(kind, &last);
+    }
     server.after_delete(kind, &old);
     Ok(Deleted { object, gone: true })
 }

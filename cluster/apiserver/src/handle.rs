@@ -294,21 +294,12 @@ async fn main_write(
     match verb {
         "delete" => {
             let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
-            let mut warnings = admission::check_deletion(server, user, kind, &key, &options).await?;
-            if orphans_pods(kind, &options) {
-                warnings.push(crate::warnings::ORPHANED_PODS.into());
+            let warned = orphans_pods(kind, &options);
+            let done = delete_one(server, user, kind, &key, &options, query, media).await;
+            let mut reply = done.unwrap_or_else(|error| Reply::error(&error));
+            if warned {
+                reply.warn(crate::warnings::ORPHANED_PODS);
             }
-            let mut reply = match delete::delete(server, kind, &key, &options).await {
-                Ok(deleted) => {
-                    let answer = delete::answer(kind, &key, &deleted);
-                    match answer["kind"] == "Status" {
-                        true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
-                        false => read::value(kind, &answer, media, query)?,
-                    }
-                }
-                Err(error) => Reply::error(&error),
-            };
-            warnings.iter().for_each(|warning| reply.warn(warning));
             Ok(reply)
         }
         "deletecollection" => {
@@ -323,6 +314,26 @@ async fn main_write(
             write_object(server, user, kind, key, Door::Main, query, verb, media, &head.headers, body).await
         }
     }
+}
+
+async fn delete_one(
+    server: &Arc<Server>,
+    user: &User,
+    kind: &Arc<Kind>,
+    key: &Key,
+    options: &delete::Options,
+    query: &Query,
+    media: Media,
+) -> Result<Reply, ApiError> {
+    let warnings = admission::check_deletion(server, user, kind, key, options).await?;
+    let deleted = delete::delete(server, kind, key, options).await?;
+    let answer = delete::answer(kind, key, &deleted);
+    let mut reply = match answer["kind"] == "Status" {
+        true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
+        false => read::value(kind, &answer, media, query)?,
+    };
+    warnings.iter().for_each(|warning| reply.warn(warning));
+    Ok(reply)
 }
 
 async fn delete_collection(
@@ -418,9 +429,11 @@ pub(crate) async fn write_object(
             if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !dry_run {
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
-            let (created, bumped) = (outcome.created, outcome.bumped);
-            warnings.extend(crate::warnings::warnings(kind, &outcome.object, created, bumped));
-            if created && kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+            if !outcome.created {
+                // Those of a new object are given before it can fail for other reasons.
+                warnings.extend(crate::warnings::warnings(kind, &outcome.object, false, outcome.bumped));
+            }
+            if outcome.created && kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
                 warnings.extend(crate::crd::warnings(&outcome.object));
             }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));

@@ -173,7 +173,7 @@ pub(crate) async fn answer(
         }
         _ => Vec::new(),
     };
-    let mut wanted: Value = decoded.value;
+    let mut wanted = decoded.value;
     let asked = Attributes {
         server,
         user,
@@ -187,9 +187,9 @@ pub(crate) async fn answer(
         dry_run,
         options: write::options_value(options, query),
     };
-    let (changed, warned) = admission::mutate_by_hooks(&asked).await?;
-    warnings.extend(warned);
+    let (changed, told) = admission::mutate_by_hooks(&asked).await?;
     let asked = Attributes { object: Some(changed.as_ref().unwrap_or(&wanted)), ..asked };
+    warnings.extend(told);
     warnings.extend(admission::validate_by_hooks(&asked).await?);
     if let Some(changed) = changed {
         wanted = changed;

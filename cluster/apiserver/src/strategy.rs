@@ -180,6 +180,11 @@ fn dropped(kind: &Kind, old: Option<&Value>, object: &mut Value) {
                 object["spec"].as_object_mut().map(|spec| spec.remove(&field));
             }
         }
+        ("discovery.k8s.io", "endpointslices") if old.is_none() => {
+            for endpoint in object["endpoints"].as_array_mut().into_iter().flatten() {
+                endpoint.as_object_mut().map(|endpoint| endpoint.remove("deprecatedTopology"));
+            }
+        }
         ("", "serviceaccounts") => {
             // Of a Secret that may be used only the name counts.
             for secret in object["secrets"].as_array_mut().into_iter().flatten() {

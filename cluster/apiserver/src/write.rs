@@ -367,6 +367,8 @@ impl Request<'_> {
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
+            let told = self.warnings.len();
+            self.warnings.extend(crate::warnings::warnings(&self.kind, &object, true, false));
             if versioned && !by_update {
                 return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
             }
@@ -390,6 +392,7 @@ impl Request<'_> {
                         && attempt + 1 < GENERATED_NAMES_MAX
                         && self.server.store.get_head(&self.key).is_some()
                     {
+                        self.warnings.truncate(told);
                         continue;
                     }
                     let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);

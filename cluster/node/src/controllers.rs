@@ -20,6 +20,7 @@ mod history;
 pub mod job;
 pub mod names;
 pub mod orphan_pod;
+pub mod planted;
 pub mod pod_gc;
 pub mod pods;
 pub mod replica_set;

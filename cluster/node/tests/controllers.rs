@@ -4,6 +4,7 @@ mod controllers {
     mod cases;
     mod jobs;
     mod live;
+    mod planted;
     mod roll_outs;
     mod services;
     mod transcripts;

@@ -1,5 +1,5 @@
 //! `dodai-differential --real URL --ours URL --token TOKEN [--runs N] [--seed N] [--length N] [--kind KIND] [--known FILE] [--keep DIR]
-//! [--seconds N] [--shrink false] [--probe N]`
+//! [--seconds N] [--shrink false] [--probe N] [--record FILE]`
 //!
 //! Prints each new finding, made small, and at the end a line of totals. Ends with 1 if there was one. A run with the same seed makes the same
 //! requests.
@@ -28,6 +28,7 @@ struct Arguments {
     kind: Option<String>,
     known: Option<PathBuf>,
     probe: u64,
+    record: Option<PathBuf>,
     keep: Option<PathBuf>,
 }
 
@@ -36,7 +37,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         real: String::new(),
         ours: String::new(),
         token: String::new(),
-        runs: 200,
+        runs: 100,
         seed: 1,
         length: 12,
         seconds: u64::MAX,
@@ -44,6 +45,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         kind: None,
         known: None,
         probe: 0,
+        record: None,
         keep: None,
     };
     let mut all = std::env::args().skip(1);
@@ -61,6 +63,7 @@ fn arguments() -> anyhow::Result<Arguments> {
             "--kind" => found.kind = Some(value),
             "--known" => found.known = Some(value.into()),
             "--probe" => found.probe = value.parse()?,
+            "--record" => found.record = Some(value.into()),
             "--keep" => found.keep = Some(value.into()),
             other => anyhow::bail!("unknown argument `{other}`"),
         }
@@ -96,6 +99,9 @@ async fn main() -> anyhow::Result<()> {
     prepare(&pair.ours).await.context("our server")?;
     let schemas = Schemas::read(&pair.real).await?;
     let known = known(arguments.known.as_ref())?;
+    if let Some(file) = &arguments.record {
+        return record(&pair.real, &schemas, &arguments, file).await;
+    }
     if arguments.probe > 0 {
         return probe(&pair, &schemas, &arguments).await;
     }
@@ -130,6 +136,31 @@ async fn main() -> anyhow::Result<()> {
         known.len()
     );
     std::process::exit(i32::from(total > 0));
+}
+
+/// Makes a case of each line `{"about": .., "op": ..}` of a file: what the real server answers to that write, made small.
+async fn record(
+    real: &Server,
+    schemas: &Schemas,
+    arguments: &Arguments,
+    file: &std::path::Path,
+) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    for (number, line) in text.lines().enumerate() {
+        let entry: serde_json::Value = serde_json::from_str(line)?;
+        let mut op: dodai_differential::op::Op = serde_json::from_value(entry["op"].clone())?;
+        op.query.retain(|(key, _)| key != "dryRun");
+        let mut ops = vec![op];
+        if ops[0].name == dodai_differential::probe::EXISTING {
+            ops.insert(0, generate::base(schemas, ops[0].kind, dodai_differential::probe::EXISTING));
+        }
+        let tag = format!("record-{:x}-{number}", std::process::id());
+        let (ops, real) = dodai_differential::shrink::record(real, &tag, ops).await?;
+        let about = entry["about"].as_str().unwrap_or_default().to_owned();
+        let finding = Finding { ops, real, differences: Vec::new(), signature: about.clone() };
+        write_case(arguments, &about, arguments.seed, finding)?;
+    }
+    Ok(())
 }
 
 /// The table of `probe`, the most frequent first, each with the request and the answers that showed it.

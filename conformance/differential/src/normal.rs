@@ -61,7 +61,7 @@ impl Normal {
                     metadata.remove("resourceVersion");
                 }
                 generated_name(members);
-                if members.get("reason").is_some_and(|reason| reason == "Invalid") {
+                if members.get("reason").is_some_and(|reason| reason == "Invalid" || reason == "Conflict") {
                     order_causes(members);
                 }
                 for (key, value) in members.iter_mut() {
@@ -118,7 +118,9 @@ fn generated_name(metadata: &mut serde_json::Map<String, Value>) {
 /// The causes in the order of their texts and each once (the real server checks some things twice in an update), without the dump of Go
 /// structures that follows some of them. The message of such a Status says the same again, in the real server's order.
 fn order_causes(status: &mut serde_json::Map<String, Value>) {
-    let Some(causes) = status.get_mut("details").and_then(|details| details["causes"].as_array_mut()) else {
+    let Some(causes) =
+        status.get_mut("details").and_then(|details| details.get_mut("causes")).and_then(Value::as_array_mut)
+    else {
         return;
     };
     for cause in causes.iter_mut() {

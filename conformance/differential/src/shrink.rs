@@ -9,6 +9,9 @@ use crate::server::Server;
 /// How many times the shrinker may play the requests again.
 const PLAYS_MAX: usize = 120;
 
+/// The same for `record`.
+const RECORD_PLAYS_MAX: usize = 70;
+
 /// A run that ends in a difference.
 pub struct Finding {
     pub ops: Vec<Op>,
@@ -91,6 +94,36 @@ impl Pair {
         let found = self.play(ops, &|_| false).await?;
         Ok(found.filter(|found| found.signature == signature && found.ops.len() == ops.len()))
     }
+}
+
+/// Asks the real server alone and makes a refusal small: the last request and its answer stay what they are.
+pub async fn record(real: &Server, tag: &str, ops: Vec<Op>) -> anyhow::Result<(Vec<Op>, Vec<Told>)> {
+    let mut plays = 0;
+    let mut best = ops;
+    let mut told = answers(real, &format!("{tag}-{plays}"), &best).await?;
+    let mut tried = std::collections::HashSet::new();
+    while told.last().is_some_and(|last| last.status >= 400) && plays < RECORD_PLAYS_MAX {
+        let next = smaller(&best).into_iter().find(|(key, _)| !tried.contains(key));
+        let Some((key, candidate)) = next else { break };
+        plays += 1;
+        let found = answers(real, &format!("{tag}-{plays}"), &candidate).await?;
+        let sound = found.iter().rev().skip(1).all(|told| told.status < 400);
+        if sound && found.last() == told.last() {
+            (best, told) = (candidate, found);
+        } else {
+            tried.insert(key);
+        }
+    }
+    Ok((best, told))
+}
+
+async fn answers(server: &Server, namespace: &str, ops: &[Op]) -> anyhow::Result<Vec<Told>> {
+    let mut player = Player::start(server, namespace).await?;
+    let mut told = Vec::new();
+    for op in ops {
+        told.push(player.play(op).await?);
+    }
+    Ok(told)
 }
 
 /// Each way to take one member or element out of one body, large ones first; and to drop one part of a query.

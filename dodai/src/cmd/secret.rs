@@ -1,5 +1,6 @@
 //! `dodai secret ...`: the life of encrypted secrets, on files, with no cluster needed.
 
+mod access;
 mod change;
 mod cli;
 mod edit;
@@ -18,8 +19,8 @@ pub(crate) use files::rules_of;
 use crate::cli::Global;
 use crate::failure::Result;
 
-/// Runs one of the verbs. They are synchronous: files, an editor, git.
-pub(crate) fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
+/// Runs one of the verbs. All but one are synchronous: files, an editor, git.
+pub(crate) async fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
     forbid_core_dumps();
     let done = |()| ExitCode::SUCCESS;
     match &args.verb {
@@ -29,6 +30,7 @@ pub(crate) fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
         Verb::Show(args) => inspect::show(args).map(done),
         Verb::Decrypt(args) => inspect::decrypt(args).map(done),
         Verb::Encrypt(args) => change::encrypt(args).map(done),
+        Verb::Import(args) => change::import(global, args).map(done),
         Verb::Rotate(args) => change::rotate(args, false).map(done),
         Verb::Rekey(args) => change::rotate(args, true).map(done),
         Verb::Lint(args) => inspect::lint(args),
@@ -36,6 +38,7 @@ pub(crate) fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
         Verb::Merge(args) => git::merge(args),
         Verb::GitSetup(args) => git::set_up(args).map(done),
         Verb::Keys(args) => inspect::keys(args).map(done),
+        Verb::WhoCanRead(args) => access::run(global, args).await.map(done),
         Verb::Log(args) => history::run(args).map(done),
     }
 }

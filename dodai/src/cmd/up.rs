@@ -3,9 +3,11 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dodai_api::names::LABEL_ROLE;
+use dodai_secrets::kms::cached::Cached;
 use dodai_secrets::places::{self, Places};
 use dodai_secrets::seal::Keyring;
 use kube::api::LogParams;
@@ -104,8 +106,10 @@ fn keyring(args: &Up, steps: &Steps) -> Result<Keyring> {
         ));
     }
     let places = Places { demo, ..Places::default() };
-    let found = places::find(&places).map_err(|error| Failure::from_error("no keys", &error))?;
-    Ok(Keyring::of(found.identities))
+    let mut keyring = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
+    let kms = Cached::new(Arc::default(), tokio::runtime::Handle::current());
+    keyring.kms = Some(Arc::new(kms));
+    Ok(keyring)
 }
 
 /// Applies, follows, and stays until cancelled. Ends by itself only if what the folder holds cannot be applied.

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::Project;
+use crate::mini::Mini;
+use crate::support::{Project, eventually, have, namespaces};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -291,4 +292,135 @@ fn an_identity_that_others_can_read_is_refused() {
     project.write("dodai.yaml", &format!("{rules}  demoIdentity: demo.txt\n"));
     let output = with_input(&project, &["show", "secrets.yaml", "A"], "");
     assert!(!output.status.success() && text(&output.stderr).contains("protects nothing"));
+}
+
+/// Looks for the marker, as it is and in base64, in every file below a folder but the store.
+fn files_with(folder: &Path, marker: &str, found: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // The store of the embedded API is the one known place: Secrets are not sealed in it yet.
+        if path.is_symlink() || path.ends_with(".dodai/state") {
+            continue;
+        }
+        if path.is_dir() {
+            files_with(&path, marker, found);
+        } else if let Ok(bytes) = std::fs::read(&path)
+            && has_marker(&bytes, marker)
+        {
+            found.push(path.display().to_string());
+        }
+    }
+}
+
+/// `bWFya2Vy` is `marker` in base64, with which each value begins.
+fn has_marker(bytes: &[u8], marker: &str) -> bool {
+    [marker.as_bytes(), b"bWFya2Vy"]
+        .iter()
+        .any(|needle| bytes.windows(needle.len()).any(|window| window == *needle))
+}
+
+#[test]
+fn a_value_is_found_in_no_file_log_event_or_status_of_a_whole_run() {
+    const MARKER: &str = "marker-7c1x";
+    if !have("namespaces", namespaces()) {
+        return;
+    }
+    let (mut project, _) = repository(&[("KEY", "marker-7c1x-first"), ("OTHER", "marker-7c1x-other")]);
+    Mini::default().write(&project);
+    let app = file(&project, "app.yaml").replace(
+        "  release:",
+        "  - {name: KEY, valueFrom: {secretKeyRef: {name: shop, key: KEY}}}\n  release:",
+    );
+    project.write("app.yaml", &app);
+    let mut told: Vec<String> = Vec::new();
+    project.up(&["-vv"]);
+    let release = |project: &Project, number: i64| {
+        eventually("the release", || {
+            let status = project.status();
+            (status["target"]["number"] == number && status["ready"] == true).then_some(())
+        });
+    };
+    release(&project, 1);
+    assert_eq!(http_key(&project), "marker-7c1x-first", "the process has the value");
+
+    // A new value makes a new Release.
+    secret(&project, &["set", "secrets.yaml", "KEY"], "marker-7c1x-second");
+    told.push(both(&project.run(&["-vv", "apply", "."])));
+    release(&project, 2);
+    assert_eq!(http_key(&project), "marker-7c1x-second");
+
+    // Failures of each kind: a moved value, a value that was never sealed, an edit that does not seal, no identity.
+    let good = file(&project, "secrets.yaml");
+    let value =
+        |key: &str| good.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap().trim().to_owned();
+    project.write("secrets.yaml", &good.replace(&value("KEY:"), &value("OTHER:")));
+    told.push(both(&project.run(&["-vv", "apply", "."])));
+    told.push(both(&project.run(&["secret", "show", "secrets.yaml", "KEY"])));
+    let plain = good.replace(&value("KEY:"), MARKER);
+    std::fs::write(project.config.path().join("plain.yaml"), &plain).unwrap();
+    let plain = project.config.path().join("plain.yaml");
+    told.push(both(&project.run(&["-vv", "apply", plain.to_str().unwrap()])));
+    std::fs::remove_file(plain).unwrap();
+    project.write("secrets.yaml", &good);
+    told.push(both(&edit(
+        &project,
+        "if grep -q 'dodai: error' \"$1\"; then exit 1; fi; echo '  broken: [' >> \"$1\"",
+    )));
+    for args in [
+        &["status"][..],
+        &["status", "-o", "json"],
+        &["why", "shop"],
+        &["secret", "lint"],
+        &["secret", "who-can-read", "shop", "-o", "json"],
+        &["secret", "log", "secrets.yaml"],
+    ] {
+        told.push(both(&project.run(args)));
+    }
+    assert!(told.iter().any(|text| text.contains("has it")), "who-can-read names no Pod: {told:?}");
+    let kubectl = |args: &[&str]| {
+        let kubeconfig = project.data().join("kubeconfig");
+        let output = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args).output();
+        output.map(|output| both(&output)).unwrap_or_default()
+    };
+    told.push(kubectl(&[
+        "get",
+        "events,encryptedsecrets,apps,releases,pods,deployments,jobs",
+        "-A",
+        "-o",
+        "yaml",
+    ]));
+    told.push(project.log());
+    project.kill();
+    project.up(&["-vv"]);
+    release(&project, 2);
+    told.push(project.log());
+    project.stop();
+    assert!(!has_marker(told.join("\n").as_bytes(), MARKER), "the marker was printed");
+    let mut found = Vec::new();
+    for folder in [project.path(), project.config.path(), Path::new("/dev/shm")] {
+        files_with(folder, MARKER, &mut found);
+    }
+    assert!(found.is_empty(), "the marker is in {found:?}");
+    // The search works: this is where it still is. FIXME once the store seals Secrets (issue 7): then it must be gone here too.
+    let state = std::fs::read_dir(project.data().join("state")).unwrap().flatten();
+    let stored =
+        state.filter(|entry| std::fs::read(entry.path()).is_ok_and(|bytes| has_marker(&bytes, MARKER)));
+    assert!(stored.count() > 0);
+}
+
+fn both(output: &Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// The variable `KEY` of a process that serves.
+fn http_key(project: &Project) -> String {
+    let output = project.run(&[
+        "exec",
+        "shop/web",
+        "--",
+        "python3",
+        "-c",
+        "import os; print(os.environ['KEY'], end='')",
+    ]);
+    text(&output.stdout)
 }

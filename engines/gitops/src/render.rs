@@ -19,6 +19,7 @@ mod id;
 mod json;
 mod json_patch;
 mod kustomization;
+pub mod lint;
 mod merge;
 mod names;
 mod node;
@@ -248,7 +249,7 @@ fn set_label(resource: &mut Resource, key: &str, value: &str) -> Result<(), path
     Ok(tree.set_field(labels, key, Some(value), false, Style::Plain)?)
 }
 
-const FIRST_DOCUMENT: ReadOptions =
+pub(crate) const FIRST_DOCUMENT: ReadOptions =
     ReadOptions { limits: Limits::REPOSITORY, repeated_keys: true, first_document_only: true };
 
 /// The first document of a text in the Kubernetes dialect, repeated keys taken; null if there is none.

@@ -10,12 +10,19 @@ mod access;
 pub mod encrypted_secret;
 pub mod error;
 pub mod file;
+pub mod hostile;
+pub mod import;
+pub mod kms;
 pub mod places;
+pub mod policy;
 pub mod rotation;
 pub mod rules;
 pub mod seal;
+pub mod sealed;
+pub mod sealed_secret;
 mod secret;
 pub mod sops;
+pub mod sops_secret;
 
 use dodai_kit::Engine;
 
@@ -26,5 +33,8 @@ pub const MANAGER: &str = "dodai-secrets";
 
 /// The engine with its controllers. They find the identities in the context's `outside` as a [`seal::Keyring`].
 pub fn engine() -> Engine {
-    Engine::new("secrets").with::<encrypted_secret::EncryptedSecretController>()
+    Engine::new("secrets")
+        .with::<encrypted_secret::EncryptedSecretController>()
+        .with::<sops_secret::SopsSecretController>()
+        .with::<sealed_secret::SealedSecretController>()
 }

@@ -6,16 +6,22 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::rules::DEMO_MARK;
+use crate::seal::Keyring;
 use crate::seal::keyring::{Identity, parse_identities};
+use crate::sealed;
+use crate::sops::gpg::Gpg;
 
 /// Longest file with identities, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The file of the user's own identities, in `dodai` in the configuration folder.
 pub const IDENTITY_FILE: &str = "identity.txt";
+/// The folder beside it with imported private keys of Sealed Secrets controllers.
+pub const SEALING_KEYS_FOLDER: &str = "sealed-secrets";
 
 /// Identities, and where each came from.
 #[derive(Debug, Default)]
@@ -33,6 +39,8 @@ pub struct Places {
     pub files: Vec<PathBuf>,
     /// A demo identity beside the files.
     pub demo: Option<PathBuf>,
+    /// Files with private keys of a Sealed Secrets controller that were named.
+    pub sealing_keys: Vec<PathBuf>,
     /// Look into nothing else.
     pub only_these: bool,
 }
@@ -89,6 +97,33 @@ pub fn config_folder() -> Option<PathBuf> {
 fn config_home() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")))
+}
+
+/// Everything at hand: identities, the way to PGP keys, imported private keys of Sealed Secrets. The way to KMS is for the
+/// caller to add.
+///
+/// # Errors
+/// See [`find`].
+pub fn keyring(places: &Places) -> Result<Keyring, Error> {
+    let mut files = places.sealing_keys.clone();
+    if let Some(folder) = config_folder().filter(|_| !places.only_these)
+        && let Ok(entries) = fs::read_dir(folder.join(SEALING_KEYS_FOLDER))
+    {
+        files.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()));
+    }
+    let mut sealing_keys = Vec::new();
+    for file in files {
+        let place = file.display().to_string();
+        let mode = fs::metadata(&file).map(|meta| meta.mode() & 0o777);
+        let mode = mode.map_err(|source| Error::Read { place: place.clone(), source })?;
+        if mode & 0o077 != 0 && !places.sealing_keys.contains(&file) {
+            return Err(Error::Open { place, mode });
+        }
+        let keys = sealed::parse_keys(&read(&file)?).map_err(|what| Error::Bad { place, what })?;
+        sealing_keys.extend(keys);
+    }
+    let identities = find(places)?.identities;
+    Ok(Keyring { identities, sealing_keys, pgp: Some(Arc::new(Gpg::default())), ..Keyring::default() })
 }
 
 /// Finds all identities at hand.

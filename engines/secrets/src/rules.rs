@@ -63,9 +63,12 @@ impl Rules {
         let documents = dodai_yaml::parse(text).map_err(|error| error.to_string())?;
         let Some(document) = documents.first() else { return Ok(Rules::default()) };
         let mut value = document.to_json().map_err(|error| error.to_string())?;
-        let rules = match value["secrets"].take() {
-            serde_json::Value::Null => Rules::default(),
-            secrets => serde_json::from_value(secrets).map_err(|error| format!("`secrets`: {error}"))?,
+        let secrets = value.get_mut("secrets").map(serde_json::Value::take);
+        let rules = match secrets {
+            None | Some(serde_json::Value::Null) => Rules::default(),
+            Some(secrets) => {
+                serde_json::from_value(secrets).map_err(|error| format!("`secrets`: {error}"))?
+            }
         };
         for (number, rule) in rules.rules.iter().enumerate() {
             rules.resolve(&rule.recipients).map_err(|error| format!("`secrets.rules[{number}]`: {error}"))?;

@@ -3,8 +3,12 @@
 mod it {
     mod age_vectors;
     mod files;
+    mod hostile;
+    mod kms;
     mod live;
+    mod others;
     mod plans;
+    mod policy;
     mod random_files;
     mod sops;
     mod support;

@@ -366,6 +366,11 @@ pub fn can_be_plain(text: &str) -> bool {
     is_simple_word(text) || analyze(text).plain
 }
 
+/// Whether a text can be written as a block scalar.
+pub(super) fn can_be_block(text: &str) -> bool {
+    analyze(text).block
+}
+
 /// Whether the reader takes the plain text for something else than text.
 fn needs_quotes(text: &str) -> bool {
     let Some(first) = text.bytes().next() else { return true };
@@ -375,8 +380,8 @@ fn needs_quotes(text: &str) -> bool {
                 || is_timestamp(text)
                 || is_base_60(text)
         }
-        b'.' | b'~' | b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'<' => {
-            text == "<<" || !matches!(kubernetes::resolve(None, text), Ok(Scalar::String(_)))
+        b'.' | b'~' | b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' => {
+            !matches!(kubernetes::resolve(None, text), Ok(Scalar::String(_)))
         }
         _ => false,
     }

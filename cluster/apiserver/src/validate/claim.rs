@@ -130,8 +130,10 @@ pub(super) fn status(object: &Value, causes: &mut Vec<Cause>) {
             if part == "allocatedResources" && !resource_key(name, &status.get(part), causes) {
                 continue;
             }
-            if value.own_text().starts_with('-') {
-                value.invalid("must be a valid resource quantity", causes);
+            let amount = Quantity::parse(value.own_text()).unwrap_or(Quantity::ZERO);
+            if amount.is_negative() {
+                let whole = (amount.nano() / 1_000_000_000) as i64;
+                value.invalid_as(whole, "must be a valid resource quantity", causes);
             }
         }
     }

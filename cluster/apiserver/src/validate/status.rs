@@ -172,6 +172,7 @@ fn pod(old: &Value, object: &Value, causes: &mut Vec<Cause>) {
     if status.int("observedGeneration").is_some_and(|number| number < 0) {
         status.get("observedGeneration").invalid("must be a non-negative integer", causes);
     }
+    claims(&At::new(&object["spec"], "spec"), &status, causes);
     for (list, single) in [("podIPs", "podIP"), ("hostIPs", "hostIP")] {
         let all = status.items(list);
         if let Some(first) = all.first().filter(|_| list == "hostIPs")
@@ -187,6 +188,63 @@ fn pod(old: &Value, object: &Value, causes: &mut Vec<Cause>) {
             let detail = "may specify no more than one IP for each IP family";
             status.get(list).invalid(detail, causes);
         }
+    }
+}
+
+/// What the status says of resource claims must be in the spec.
+fn claims(spec: &At<'_>, status: &At<'_>, causes: &mut Vec<Cause>) {
+    let known = spec.items("resourceClaims");
+    let mut seen = std::collections::HashSet::new();
+    for claim in status.items("resourceClaimStatuses") {
+        let name = claim.get("name");
+        if !known.iter().any(|known| known.text("name") == name.own_text()) {
+            name.all(["must match the name of an entry in `spec.resourceClaims`".to_owned()], causes);
+        }
+        if !seen.insert(name.own_text()) {
+            name.duplicate(causes);
+        }
+        if claim.has("resourceClaimName") {
+            claim.get("resourceClaimName").subdomain(causes);
+        }
+    }
+    let extended = status.get("extendedResourceClaimStatus");
+    if !extended.is_set() {
+        return;
+    }
+    let mappings = extended.get("requestMappings");
+    if mappings.elements().is_empty() {
+        mappings.required("at least one request mapping is required", causes);
+    }
+    let mut containers = spec.items("initContainers");
+    containers.extend(spec.items("containers"));
+    let mut seen = std::collections::HashSet::new();
+    for mapping in mappings.elements() {
+        let (name, resource) = (mapping.get("containerName"), mapping.get("resourceName"));
+        match containers.iter().rfind(|container| container.text("name") == name.own_text()) {
+            None => {
+                let detail =
+                    "must match the name of an entry in spec.initContainers.name or spec.containers.name";
+                name.all([detail.to_owned()], causes);
+            }
+            Some(container) if !container.get("resources").get("requests").has(resource.own_text()) => {
+                let detail = "must match the extended resource name of an entry in spec.initContainers.resources.requests or spec.containers.resources.requests";
+                resource.all([detail.to_owned()], causes);
+            }
+            Some(_) => {}
+        }
+        // The place is that of the whole.
+        let request = mapping.get("requestName");
+        request.moved(&extended.get("requestName").path).label(causes);
+        if !seen.insert((name.own_text(), resource.own_text(), request.own_text())) {
+            for place in [&name, &resource, &request] {
+                place.duplicate(causes);
+            }
+        }
+    }
+    let claim = extended.get("resourceClaimName");
+    match claim.own_text() {
+        "" => claim.required("", causes),
+        _ => claim.subdomain(causes),
     }
 }
 

@@ -105,12 +105,7 @@ fn unsupported_strategy(strategy: &At<'_>, known: &[&str], causes: &mut Vec<Caus
 
 /// The number in a count, or of a hundred in a percentage.
 fn number(value: &Value) -> i64 {
-    match value {
-        // Too many digits are a large number, not none.
-        Value::String(text) => int_or_string::scaled(value, 100, true)
-            .unwrap_or_else(|_| text.trim_end_matches('%').parse::<f64>().map_or(0, |number| number as i64)),
-        other => other.as_i64().unwrap_or(0),
-    }
+    int_or_string::scaled(value, 100, true).unwrap_or(0)
 }
 
 fn count_or_percent(place: &At<'_>, causes: &mut Vec<Cause>) {

@@ -116,3 +116,38 @@ pub(super) fn data(stream: u32, bytes: &[u8], fin: bool) -> Vec<u8> {
     let [_, b, c, d] = (bytes.len() as u32).to_be_bytes();
     [&stream.to_be_bytes()[..], &[if fin { FIN } else { 0 }, b, c, d], bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_a_client_sends_is_a_frame_or_an_error() {
+        for seed in 0..2000 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut bytes: Vec<u8> = (0..random.usize(0..400)).map(|_| random.u8(..)).collect();
+            if random.bool() && bytes.len() > 8 {
+                // Often enough something that begins like a control frame.
+                bytes[..8].copy_from_slice(&[0x80, 3, 0, random.u8(0..10), 0, 0, 0, random.u8(..)]);
+            }
+            let (mut from, mut unpacker) = (bytes.as_slice(), Unpacker::new());
+            while let Ok(Some(_)) = read(&mut from, &mut unpacker).await {}
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_of_ours_are_read_back_and_long_ones_are_refused() {
+        let mut unpacker = Unpacker::new();
+        let block = crate::spdy::headers::empty_block(true);
+        let bytes = [data(7, b"abc", true), ping(9), reset(7, 5), reply(7, &block)].concat();
+        let mut from = bytes.as_slice();
+        let mut next = async || read(&mut from, &mut unpacker).await.unwrap();
+        assert!(matches!(next().await, Some(Frame::Data { stream: 7, bytes, fin: true }) if bytes == b"abc"));
+        assert!(matches!(next().await, Some(Frame::Ping { number: 9 })));
+        assert!(matches!(next().await, Some(Frame::Reset { stream: 7 })));
+        assert!(matches!(next().await, Some(Frame::Other)));
+        assert!(next().await.is_none());
+        let long = [0, 0, 0, 1, 0, 0xff, 0xff, 0xff];
+        assert!(read(&mut long.as_slice(), &mut Unpacker::new()).await.is_err());
+    }
+}

@@ -160,6 +160,24 @@ mod tests {
         assert_eq!((dictionary().len(), b << 16 | a), (1423, 0xe3c6_a7c2));
     }
 
+    /// Blocks as zlib writes them with the dictionary, the second and third going on where the one before ended.
+    #[test]
+    fn blocks_of_one_connection_are_read_one_after_the_other() {
+        let blocks = [
+            "78f9e3c6a7c202253a703a2b294a4dcc851625aca9a0808614cb45e01c6061606100a4398b20d198094ade8c0600000000ffff",
+            "c2aa19540e2512d60b000000ffff",
+            "02120c00000000ffff",
+        ];
+        let mut unpacker = Unpacker::new();
+        let mut read = |block: &str| unpacker.unpack(&hex::decode(block).unwrap()).unwrap();
+        let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
+        let common = [pair("port", "8080"), pair("requestid", "0")];
+        assert_eq!(read(blocks[0])[0], pair("streamtype", "error"));
+        let second = read(blocks[1]);
+        assert_eq!((&second[0], &second[1..]), (&pair("streamtype", "data"), &common[..]));
+        assert_eq!(read(blocks[2]), []);
+    }
+
     #[test]
     fn blocks_that_are_no_zlib_no_deflate_cut_off_or_bombs_are_refused() {
         let mut bomb = vec![0x78, 0xf9, 0xe3, 0xc6, 0xa7, 0xc2];

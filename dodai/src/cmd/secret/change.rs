@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use dodai_secrets::file::{back, change, convert, find_all, keys};
+use dodai_secrets::import;
+use dodai_secrets::places::{self, Places};
+use dodai_secrets::sops::Format;
 
-use super::cli::{File, Files, Set};
+use super::cli::{File, Files, Import, Set};
 use super::files::{self, Session, failed};
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Result};
@@ -70,6 +73,45 @@ pub(crate) fn encrypt(args: &File) -> Result<()> {
         eprintln!("hint: if plaintext was ever committed, git still has it: give those values new ones");
     }
     Ok(())
+}
+
+/// The file of the other tool is left as it is.
+pub(crate) fn import(global: &Global, args: &Import) -> Result<()> {
+    let target = args.out.as_deref().unwrap_or(&args.file);
+    let mut session = Session::open(target, &args.keyring)?;
+    if !args.sealing_key.is_empty() {
+        let places = Places { sealing_keys: args.sealing_key.clone(), only_these: true, ..Places::default() };
+        let more = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
+        session.keyring.sealing_keys.extend(more.sealing_keys);
+    }
+    if session.recipients.is_empty() {
+        return Err(no_recipients(target));
+    }
+    if args.out.as_ref().is_some_and(|out| out.exists()) {
+        return Err(Failure::invalid(format!("`{}` is there already", target.display())));
+    }
+    let text = files::read(&args.file)?;
+    let format = Format::of_name(&args.file.to_string_lossy());
+    let stem = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = args.name.as_deref().unwrap_or(&stem);
+    let secrets = import::secrets(&text, format, name, &session.keyring)
+        .map_err(|error| Failure::failed(format!("{}: {error}", args.file.display())))?;
+    if secrets.is_empty() {
+        return Err(Failure::invalid(format!("{}: no secret in it", args.file.display())));
+    }
+    let mut documents = Vec::new();
+    for mut secret in secrets {
+        secret.namespace.get_or_insert_with(|| global.namespace.clone());
+        documents.push(secret.encrypt(&session.sealing()).map_err(|error| failed(&args.file, &error))?);
+    }
+    let result = documents.join("---\n");
+    match &args.out {
+        Some(out) => files::write(out, &result),
+        None => {
+            print!("{result}");
+            Ok(())
+        }
+    }
 }
 
 pub(crate) fn rotate(args: &Files, rekey: bool) -> Result<()> {

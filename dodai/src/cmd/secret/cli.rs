@@ -27,6 +27,8 @@ pub(crate) enum Verb {
     Decrypt(File),
     /// Seal whatever in a file is not sealed; Secrets in plaintext become EncryptedSecrets.
     Encrypt(File),
+    /// Make EncryptedSecrets of a SOPS file, of SealedSecrets or of Secrets in plaintext.
+    Import(Import),
     /// Wrap the data keys for the recipients that the rules name now. Values stay as they are.
     Rotate(Files),
     /// New data keys: all values sealed anew, for the recipients that the rules name now.
@@ -41,6 +43,8 @@ pub(crate) enum Verb {
     GitSetup(GitSetup),
     /// Identities of age: make one, list those at hand, say who can read what.
     Keys(Keys),
+    /// Who can read a Secret of a running cluster: by RBAC, by running Pods, and the Pods that have it.
+    WhoCanRead(WhoCanRead),
     /// Who changed which key when, from git. Values are never shown.
     Log(Log),
 }
@@ -101,6 +105,23 @@ pub(crate) struct Show {
     /// Which EncryptedSecret, if the file has several.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) keyring: Keyring,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The file. Its format follows from its name, as with sops.
+    pub(crate) file: PathBuf,
+    /// Where to write the result (default: standard output).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Name of the Secret, for files that name none.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Private key of a Sealed Secrets controller: PEM, or the YAML of its Secrets.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sealing_key: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) keyring: Keyring,
 }
@@ -183,6 +204,15 @@ pub(crate) struct Log {
     /// Only this key.
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// Output form.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WhoCanRead {
+    /// The Secret.
+    pub(crate) name: String,
     /// Output form.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,

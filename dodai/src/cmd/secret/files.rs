@@ -165,9 +165,10 @@ impl Session {
 
 /// The keys at hand.
 pub(crate) fn keyring(args: &cli::Keyring, demo: Option<PathBuf>) -> Result<Keyring> {
-    let places = Places { files: args.identity.clone(), demo, only_these: false };
-    let found = places::find(&places).map_err(|error| Failure::from_error("no keys", &error))?;
-    Ok(Keyring::of(found.identities))
+    let places = Places { files: args.identity.clone(), demo, ..Places::default() };
+    let mut keyring = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
+    keyring.kms = Some(std::sync::Arc::new(dodai_secrets::kms::Blocking::default()));
+    Ok(keyring)
 }
 
 fn now_s() -> u64 {

@@ -138,7 +138,7 @@ pub(crate) fn keys(args: &Keys) -> Result<()> {
         }
         KeysVerb::List { keyring } => {
             let (_, _, demo) = rules_of(&std::env::current_dir().context("cannot read the current folder")?)?;
-            let places = Places { files: keyring.identity.clone(), demo, only_these: false };
+            let places = Places { files: keyring.identity.clone(), demo, ..Places::default() };
             let found =
                 places::find(&places).map_err(|error| Failure::from_error("cannot list the keys", &error))?;
             for (place, n) in &found.places {

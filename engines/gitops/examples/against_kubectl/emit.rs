@@ -135,7 +135,7 @@ fn scalar(value: &Value, path: &str, is_key: bool) -> String {
             .contains(&text.to_ascii_lowercase().as_str());
     match style(path, 6) {
         0 if !is_key && !text.contains(['\n', '\'']) => format!("'{text}'"),
-        1 | 2 | 3 | 4 if simple => text.clone(),
+        1..=4 if simple => text.clone(),
         _ => Value::from(text.as_str()).to_string(),
     }
 }

@@ -79,6 +79,8 @@ impl Judge {
                 Verdict::BothRefuse
             }
             (None, Ok(_)) => Verdict::OnlyTheyRefuse(String::from_utf8_lossy(&output.stderr).into_owned()),
+            // A known difference, which the README names.
+            (Some(_), Err(error)) if error.message().contains("is not supported") => Verdict::BothRefuse,
             (Some(_), Err(error)) => Verdict::OnlyWeRefuse(error.render(str::to_owned)),
         }
     }

@@ -24,7 +24,11 @@ pub enum GitError {
     #[error("`{path}` is no git repository")]
     NoRepository { path: String },
     #[error("cannot open the repository `{path}`")]
-    Open { path: String, #[source] source: io::Error },
+    Open {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("there is no commit `{revision}` in the repository")]
     NoRevision { revision: String },
     #[error("cannot read the object {id}: {message}")]
@@ -65,7 +69,8 @@ impl Objects {
     fn size(&self, id: ObjectId) -> Result<u64, GitError> {
         let failed = |message: String| GitError::Object { id: id.to_string(), message };
         let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = gix_object::FindHeader::try_header(&*handle, &id).map_err(|error| failed(error.to_string()))?;
+        let found =
+            gix_object::FindHeader::try_header(&*handle, &id).map_err(|error| failed(error.to_string()))?;
         found.map(|header| header.size).ok_or_else(|| failed("it is not there".to_owned()))
     }
 
@@ -161,9 +166,10 @@ impl Tree for GitTree {
                     Err(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the link's text is not UTF-8")),
                 }
             }
-            Mode::Submodule => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "a submodule; its files are in another repository"))
-            }
+            Mode::Submodule => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a submodule; its files are in another repository",
+            )),
         }
     }
 
@@ -257,7 +263,8 @@ impl Folders {
 
     /// What a name refers to, looked for where git does.
     fn reference(&self, name: &str) -> Option<ObjectId> {
-        let is_plain = !name.starts_with('/') && name.split('/').all(|part| !part.is_empty() && part != ".." && part != ".");
+        let is_plain = !name.starts_with('/')
+            && name.split('/').all(|part| !part.is_empty() && part != ".." && part != ".");
         if !is_plain {
             return None;
         }
@@ -267,7 +274,9 @@ impl Folders {
 
     fn full_reference(&self, mut name: String) -> Option<ObjectId> {
         for _ in 0..STEPS_MAX {
-            let loose = [&self.git, &self.common].iter().find_map(|folder| std::fs::read_to_string(folder.join(&name)).ok());
+            let loose = [&self.git, &self.common]
+                .iter()
+                .find_map(|folder| std::fs::read_to_string(folder.join(&name)).ok());
             let Some(text) = loose else { return self.packed(&name) };
             match text.trim().strip_prefix("ref:") {
                 Some(target) => name = target.trim().to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use dodai_yaml::kustomize::{Scalar, can_be_plain, float_number, resolve_plain, resolve_tagged};
+use dodai_yaml::kustomize::{Scalar, can_be_plain, float_number, refold, resolve_plain, resolve_tagged};
 use serde_json::{Map, Value};
 
 use super::node::{Kind, Node, NodeId, Style, Tag, Tree};
@@ -76,8 +76,9 @@ fn map_to_json(tree: &Tree, id: NodeId, top: bool, in_flow: bool) -> Result<Map<
         }
         let name = match scalar_in(key, in_flow || key.value.is_empty()).map_err(PrintError::Scalar)? {
             Scalar::String(text) => text.into_owned(),
-            // A null key at the top is left out there.
-            Scalar::Null if top => continue,
+            // `null` at the top is left out there.
+            Scalar::Null if top && &*key.value == "null" => continue,
+            Scalar::Null => return Err(PrintError::KeyNotText { key: Arc::clone(&key.value) }),
             _ if top => key.value.to_string(),
             _ => return Err(PrintError::KeyNotText { key: Arc::clone(&key.value) }),
         };
@@ -129,6 +130,10 @@ fn scalar_to_json(node: &Node, in_flow: bool) -> Result<Value, PrintError> {
         Scalar::Uint(value) => Value::from(value),
         Scalar::Float(value) => Value::Number(float_number(value).ok_or(PrintError::NotFinite)?),
         Scalar::Timestamp(text) => Value::String(text),
+        Scalar::String(text) if node.style == Style::Folded && !in_flow => {
+            check_characters(&text)?;
+            Value::String(refold(&text).into_owned())
+        }
         Scalar::String(text) => {
             check_characters(&text)?;
             Value::String(text.into_owned())

@@ -261,7 +261,7 @@ impl<'w> Walker<'w> {
             let merged = self.walk(old, new, elements)?.node;
             let merged = merged.filter(|node| {
                 let node = self.tree.get(*node);
-                !node.is_null() && !(node.kind == Kind::Map && node.content.is_empty())
+                !(node.is_null() || node.kind == Kind::Map && node.content.is_empty())
             });
             let Some(merged) = merged else {
                 for _ in &valid_keys {

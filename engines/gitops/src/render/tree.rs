@@ -43,6 +43,11 @@ impl Folder {
     pub fn new(root: impl Into<PathBuf>) -> Folder {
         Folder { root: root.into() }
     }
+
+    /// Where a path of the tree is on disk.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
 }
 
 impl Tree for Folder {

@@ -14,6 +14,8 @@ use super::resource::{Resource, Source};
 use super::schema::Schemas;
 use super::{LoadRestrictor, Options};
 
+type GroupVersion = (Arc<str>, Arc<str>);
+
 /// A field of a kustomization that had no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -35,7 +37,7 @@ pub(crate) struct World<'w> {
     /// Set by a transformer that found nothing to change.
     pub(crate) idle: std::cell::Cell<bool>,
     /// API version -> group and version.
-    gvks: RefCell<HashMap<Arc<str>, (Arc<str>, Arc<str>)>>,
+    gvks: RefCell<HashMap<Arc<str>, GroupVersion>>,
 }
 
 impl<'w> World<'w> {

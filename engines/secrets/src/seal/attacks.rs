@@ -202,7 +202,10 @@ fn a_removed_recipient_reads_nothing_that_was_sealed_after_rekey() {
 
 /// A KMS that keeps what it encrypted in a table, with the context.
 #[derive(Default)]
-struct TableKms(Mutex<Vec<(Vec<u8>, BTreeMap<String, String>)>>);
+struct TableKms(Mutex<Vec<Kept>>);
+
+/// A plaintext and its context.
+type Kept = (Vec<u8>, BTreeMap<String, String>);
 
 impl Kms for TableKms {
     fn decrypt(

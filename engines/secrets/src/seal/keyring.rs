@@ -194,7 +194,9 @@ impl Keyring {
         if file.len() > bytes_max {
             return Err(AgeError::Damaged("too long"));
         }
-        // Armored or not, it finds out itself.
+        // Armored or not, it finds out itself; armor may stand behind blank space.
+        let trimmed = file.trim_ascii_start();
+        let file = if trimmed.starts_with(b"-----BEGIN ") { trimmed } else { file };
         self.open_age_reader(age::armor::ArmoredReader::new(file))
     }
 

@@ -46,7 +46,7 @@ impl std::fmt::Debug for Tree {
 
 impl Leaf {
     /// As SOPS feeds it into its MAC.
-    pub(super) fn mac_bytes(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn mac_bytes(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match self {
             Leaf::Text(text) => text.as_bytes().to_vec(),
             Leaf::Bytes(bytes) => bytes.to_vec(),

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 
 use super::schedule::Schedule;
 use crate::controllers::job;
+use crate::controllers::planted::{self, Bug};
 
 /// Annotation of a Job: the time that it was made for, in the CronJob's time zone.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
@@ -42,8 +43,9 @@ pub(super) fn plan(world: &World) -> Plan {
     let spec = &cron.spec;
     let mut status = counted(world);
     if cron.metadata.deletion_timestamp.is_none() {
-        clean_up(&mut plan, world, spec);
         run(&mut plan, world, spec, &mut status);
+        // After the confirmation of what was seen, which this changes.
+        clean_up(&mut plan, world, spec);
     }
     plan.set_status(&status);
     plan
@@ -142,10 +144,10 @@ fn run(plan: &mut Plan, world: &World, spec: &CronJobSpec, status: &mut CronJobS
         // Its end wakes this up; until then the time stays due, within its deadline.
         return wait(plan, world, &schedule, &zone);
     }
-    plan.confirm(world.cron.as_ref());
-    if policy != "Allow" {
+    if policy != "Allow" && !planted::is(Bug::CronJobForgetsWhatRuns) {
         plan.confirm_owned(world.cron.as_ref(), None, world.jobs.iter().map(Arc::as_ref), true);
     }
+    plan.confirm(world.cron.as_ref());
     if policy == "Replace" {
         for job in running {
             plan.delete(job.as_ref());

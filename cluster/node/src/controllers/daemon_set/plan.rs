@@ -16,6 +16,7 @@ use kube::core::Selector;
 use super::{Names, pod};
 use crate::controllers::deployment::scaled;
 use crate::controllers::history::{self, History, Step};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::replica_set::{BURST_MAX, count, count_nonzero};
 use crate::controllers::scheduler::{Place, place};
 use crate::controllers::{names, pods, selector};
@@ -109,10 +110,12 @@ pub(super) fn plan(world: &World) -> Plan {
                 hash == pass.hash || in_use.contains(&hash.as_str())
             });
         } else {
-            plan.confirm(set);
-            let selected = world.pods.iter().map(Arc::as_ref);
-            let selected = selected.filter(|pod| selector::selects(&selector, pod.labels()));
-            plan.confirm_owned(set, Some(selector.to_string()), selected, true);
+            if !planted::is(Bug::DaemonSetMakesUnconfirmed) {
+                plan.confirm(set);
+                let selected = world.pods.iter().map(Arc::as_ref);
+                let selected = selected.filter(|pod| selector::selects(&selector, pod.labels()));
+                plan.confirm_owned(set, Some(selector.to_string()), selected, true);
+            }
             changes.actions.truncate(BURST_MAX);
             plan.actions.append(&mut changes.actions);
         }
@@ -170,6 +173,7 @@ impl<'a> Pass<'a> {
         let surge = of(rolling.and_then(|rolling| rolling.max_surge.as_ref()), 0);
         let unavailable = of(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), 1);
         let unavailable = if surge == 0 { unavailable.max(1) } else { unavailable };
+        let unavailable = if planted::is(Bug::DaemonSetForgetsUnavailable) { i32::MAX } else { unavailable };
         let size = |number: i32| usize::try_from(number).unwrap_or(0);
         Pass { world, spec, hash, sites, surge: size(surge), unavailable: size(unavailable) }
     }
@@ -229,7 +233,10 @@ impl<'a> Pass<'a> {
 
     fn make(&self, plan: &mut Plan, node: &str) {
         let set = self.world.set.as_ref();
-        let seed = format!("{}/{node}", set.uid().unwrap_or_default());
+        let mut seed = format!("{}/{node}/{}", set.uid().unwrap_or_default(), self.hash);
+        if planted::is(Bug::DaemonSetMakesUnconfirmed) {
+            seed.push_str(&self.world.now.to_string());
+        }
         let taken = self.world.names.iter().map(String::as_str).collect();
         for name in names::free_names(&set.name_any(), &seed, 1, &taken) {
             plan.create(&pod::new(set, self.spec, name, node, &self.hash));

@@ -14,6 +14,7 @@ use kube::ResourceExt;
 
 use super::policy::{self, Verdict};
 use super::{indexes, pod};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::pods;
 
 /// Outcomes that are noted in one pass, so that the status stays small.
@@ -116,7 +117,7 @@ fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<P
     let is_pending =
         |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid) && pod::is_tracked(pod));
     for uid in noted.succeeded.iter().flatten() {
-        if is_pending(uid) {
+        if is_pending(uid) && !planted::is(Bug::JobCountsTwice) {
             counts.uncounted_succeeded.push(uid.clone());
         } else {
             counts.succeeded = counts.succeeded.saturating_add(1);

@@ -15,6 +15,7 @@ use super::policy::{self, Verdict};
 use super::{has_condition, indexes, is_finished, pod};
 use kube::ResourceExt;
 
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::replica_set::{self, count_nonzero, goes_before};
 use crate::controllers::{pods, selector};
 
@@ -89,6 +90,9 @@ pub(super) fn plan(world: &World) -> Plan {
                 set_condition(&mut status, "Failed", "True", reason, message, world.now);
             }
         }
+    }
+    if planted::is(Bug::JobLetsGoUncounted) {
+        counts.noted.iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
     }
     // First the word, then the deed: a Pod is let go of only when what it did stands in the status.
     if job.status.as_ref() == Some(&status) {
@@ -338,7 +342,9 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
         return;
     }
     // Pods that are not wanted leave no count behind, so that their names come back: only when they have gone.
-    let leaves = world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
+    // With a limit for each index such a Pod is kept until its successor is there, which has the next name.
+    let leaves = spec.backoff_limit_per_index.is_none()
+        && world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
     let missing = wanted.saturating_sub(counts.active.len() + counts.terminating.len()).min(BURST_MAX);
     if missing == 0 || leaves || !counts.noted.is_empty() {
         return;
@@ -353,7 +359,7 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
         Some(completions) => indexed_pods(plan, world, spec, counts, completions, missing),
         None => numbered_pods(world, counts, missing),
     };
-    if !new.is_empty() {
+    if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
         plan.confirm(world.job.as_ref());
         confirm_pods(plan, world, spec, false);
         plan.again_in(RECHECK);

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use kube::core::Selector;
 
 use super::plan::{BURST_MAX, goes_before};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::{names, pods, selector};
 
 /// The workload, and what was seen of its Pods.
@@ -97,8 +98,10 @@ impl<O: Kind> Core<'_, O> {
                 let count = (wanted - active.len()).min(BURST_MAX);
                 let (name, uid) = (self.owner.name_any(), self.owner.uid().unwrap_or_default());
                 let taken = self.names.iter().map(String::as_str).collect();
-                plan.confirm(self.owner);
-                self.confirm_pods(plan, false);
+                if !planted::is(Bug::ReplicaSetMakesUnconfirmed) {
+                    plan.confirm(self.owner);
+                    self.confirm_pods(plan, false);
+                }
                 for pod in names::free_names(&name, &uid, count, &taken) {
                     let owner = controller_reference(self.owner);
                     let generate = Some(format!("{name}-"));

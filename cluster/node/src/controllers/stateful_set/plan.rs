@@ -14,6 +14,7 @@ use kube::core::Selector;
 
 use super::{Names, claims, pod};
 use crate::controllers::history::{self, History, Step};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::replica_set::{BURST_MAX, count, count_nonzero};
 use crate::controllers::{pods, selector};
 
@@ -141,7 +142,8 @@ impl<'a> Pass<'a> {
             selector,
             current,
             update,
-            ordered: spec.pod_management_policy.as_deref() != Some("Parallel"),
+            ordered: spec.pod_management_policy.as_deref() != Some("Parallel")
+                && !planted::is(Bug::StatefulSetForgetsOrder),
             places: numbers.map(|ordinal| (ordinal, of(ordinal))).collect(),
             condemned,
         }
@@ -312,7 +314,8 @@ impl<'a> Pass<'a> {
     /// Deletes Pods beyond the places, highest number first. `false` if something is underway.
     fn let_go(&self, plan: &mut Plan) -> bool {
         // What is not well may go before others, or nothing would ever move.
-        let unwell = self.condemned.iter().rev().find(|(_, pod)| !self.is_available(pod));
+        let is_unwell = |pod: &Pod| !self.is_available(pod) && !pods::is_terminal(pod);
+        let unwell = self.condemned.iter().rev().find(|(_, pod)| is_unwell(pod));
         for (ordinal, pod) in &self.condemned {
             if pods::is_deleted(pod) {
                 if self.ordered {
@@ -321,7 +324,8 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let is_first_unwell = unwell.is_some_and(|(first, _)| first == ordinal);
-            if self.ordered && !self.is_available(pod) && !is_first_unwell {
+            // One that ended never gets well; upstream would wait for it.
+            if self.ordered && is_unwell(pod) && !is_first_unwell {
                 return false;
             }
             plan.delete(pod.as_ref());

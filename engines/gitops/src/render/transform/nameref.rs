@@ -36,19 +36,18 @@ struct Candidates {
 impl Transformer for FixReferences {
     fn transform(&self, world: &World, objects: &mut Vec<Resource>) -> Result<(), Error> {
         let candidates = Candidates::new(world, objects);
-        // Nothing was renamed: nothing to follow. Namespaces are noted as renames too.
-        for at in 0..objects.len() {
-            let original = objects[at].original_id(world);
+        for (at, resource) in objects.iter_mut().enumerate() {
+            let original = resource.original_id(world);
             let mut allowed = None;
             for rule in &self.rules {
                 for spec in rule.referrers.iter().filter(|spec| original.gvk.is_selected(&spec.gvk)) {
                     let visible = match &allowed {
                         Some(visible) => visible,
-                        None => allowed.insert(candidates.visible_to(world, &objects[at], at)?),
+                        None => allowed.insert(candidates.visible_to(world, resource, at)?),
                     };
                     let fix =
                         Fix { candidates: &candidates, visible, referrer: at, spec, target: &rule.target };
-                    fix.run(world, &mut objects[at])?;
+                    fix.run(world, resource)?;
                 }
             }
         }

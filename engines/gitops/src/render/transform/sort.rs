@@ -53,7 +53,7 @@ pub(crate) fn by_kind(
         if left.gvk == right.gvk {
             return name_key(left).cmp(&name_key(right));
         }
-        let order = left_rank.cmp(right_rank).then_with(|| {
+        left_rank.cmp(right_rank).then_with(|| {
             let order = gvk_key(&left.gvk).cmp(&gvk_key(&right.gvk));
             let both_namespaces = &*left.gvk.kind == "Namespace" && &*right.gvk.kind == "Namespace";
             // The core kind stands before kinds of the same name.
@@ -62,8 +62,7 @@ pub(crate) fn by_kind(
             } else {
                 order
             }
-        });
-        order
+        })
     });
     objects.extend(keyed.into_iter().map(|(_, _, resource)| resource));
     refuse_conflicts(world, objects)
