@@ -117,6 +117,7 @@ fn order(manifest: &Manifest) -> (u8, String) {
         "Namespace" => 0,
         "CustomResourceDefinition" => 1,
         "ServiceAccount" | "ConfigMap" | "Secret" | "PersistentVolumeClaim" => 2,
+        "EncryptedSecret" | "SopsSecret" | "SealedSecret" => 2,
         "App" => 4,
         _ => 3,
     };

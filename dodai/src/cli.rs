@@ -78,6 +78,8 @@ pub(crate) enum Verb {
     Run(Run),
     /// Try a failed release again.
     Retry(Retry),
+    /// Encrypted secrets: edit, seal, open, rotate, check. Works on files, with no cluster needed.
+    Secret(crate::cmd::secret::Secret),
     /// Print the kubeconfig of the running dodai.
     Kubeconfig,
     /// Check what this machine allows, and say what to do where it does not.

@@ -11,6 +11,7 @@ pub(crate) mod lint;
 pub(crate) mod logs;
 pub(crate) mod retry;
 pub(crate) mod run;
+pub(crate) mod secret;
 pub(crate) mod status;
 pub(crate) mod up;
 pub(crate) mod why;

@@ -4,5 +4,5 @@ use dodai_kit::Engine;
 
 /// Every engine, in the order in which they start.
 pub(crate) fn all() -> Vec<Engine> {
-    vec![dodai_apps::engine()]
+    vec![dodai_secrets::engine(), dodai_apps::engine()]
 }

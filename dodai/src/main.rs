@@ -76,6 +76,7 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
         Verb::Exec(args) => cmd::exec::run(global, args).await,
         Verb::Run(args) => cmd::run::run(global, args).await,
         Verb::Retry(args) => cmd::retry::run(global, args).await.map(done),
+        Verb::Secret(args) => cmd::secret::run(global, args).await,
         Verb::Kubeconfig => cmd::kubeconfig::run(global).map(done),
         Verb::Doctor(args) => cmd::doctor::run(args).await.map(done),
         Verb::Build(args) => cmd::build::run(global, args),
@@ -88,8 +89,12 @@ async fn run(cli: &Cli) -> Result<ExitCode> {
 fn start_log(cli: &Cli) {
     let default = match cli.global.verbose {
         0 => "error",
-        1 => "warn,dodai=info,dodai_node=info,dodai_apps=info,dodai_kit=info,dodai_apiserver=info",
-        _ => "info,dodai=debug,dodai_node=debug,dodai_apps=debug,dodai_kit=debug,dodai_apiserver=debug",
+        1 => {
+            "warn,dodai=info,dodai_node=info,dodai_apps=info,dodai_secrets=info,dodai_kit=info,dodai_apiserver=info"
+        }
+        _ => {
+            "info,dodai=debug,dodai_node=debug,dodai_apps=debug,dodai_secrets=debug,dodai_kit=debug,dodai_apiserver=debug"
+        }
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("DODAI_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));

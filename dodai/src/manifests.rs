@@ -142,13 +142,57 @@ fn read_file(file: &Path) -> std::result::Result<Vec<Manifest>, String> {
     }
     let text: Arc<str> = fs::read_to_string(file).map_err(fail)?.into();
     let rendered = |error: dodai_yaml::Error| error.render(&shown.to_string(), &text);
+    if dodai_secrets::import::is_sops(&text) {
+        return sops(file, &text);
+    }
     let mut objects = Vec::new();
     for document in dodai_yaml::parse(&text).map_err(rendered)? {
         let value = document.to_json().map_err(rendered)?;
         let place = Place { file: file.to_owned(), text: text.clone(), document: Arc::new(document) };
+        refuse_plaintext(&value, &place)?;
         objects.extend(object(value, place)?);
     }
     Ok(objects)
+}
+
+/// An EncryptedSecret with a value in plaintext does not leave this machine. The line is not shown: it may be the value.
+fn refuse_plaintext(value: &Value, place: &Place) -> std::result::Result<(), String> {
+    let Some(data) = value["spec"]["data"].as_object().filter(|_| value["kind"] == "EncryptedSecret") else {
+        return Ok(());
+    };
+    for (key, text) in data {
+        if !text.as_str().is_some_and(dodai_secrets::seal::value::looks_sealed) {
+            let position = place.document.nearest_position(&format!("spec.data[\"{key}\"]"));
+            return Err(format!(
+                "{}:{}:{}: error: `{key}` is not sealed, and is not sent: `dodai secret encrypt {0}`",
+                place.file.display(),
+                position.line,
+                position.column
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A file that SOPS encrypted is sent as it is, whole (its MAC covers all documents), in a `SopsSecret`, which only the
+/// secrets engine opens. One that holds no Kubernetes object is left out.
+fn sops(file: &Path, text: &Arc<str>) -> std::result::Result<Vec<Manifest>, String> {
+    let shown = file.display();
+    let documents = dodai_yaml::parse(text).map_err(|error| error.render(&shown.to_string(), text))?;
+    let Some(document) = documents.into_iter().next() else { return Ok(Vec::new()) };
+    let value = document.to_json().map_err(|error| error.render(&shown.to_string(), text))?;
+    let place = Place { file: file.to_owned(), text: text.clone(), document: Arc::new(document) };
+    let Some(first) = object(value, place.clone())? else { return Ok(Vec::new()) };
+    let mut value = serde_json::json!({
+        "apiVersion": "dodai.dev/v1alpha1",
+        "kind": "SopsSecret",
+        "metadata": {"name": first.name()},
+        "spec": {"document": &**text},
+    });
+    if let Some(namespace) = first.namespace() {
+        value["metadata"]["namespace"] = namespace.into();
+    }
+    Ok(vec![Manifest { value, place }])
 }
 
 /// The object of a document; none if it is no Kubernetes object at all.

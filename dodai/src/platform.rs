@@ -16,7 +16,8 @@ use dodai_node::PinnedImages;
 use dodai_node::images::ImageRef;
 use dodai_node::{Node, NodeConfig};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// How long Pods outlive this process when it is killed; `None`: for ever.
     pub(crate) orphan_grace: Option<Duration>,
+    /// What opens encrypted secrets.
+    pub(crate) keyring: dodai_secrets::seal::Keyring,
 }
 
 /// The running platform.
@@ -55,16 +58,19 @@ impl Platform {
         let server = open(&data.path).await?;
         let client = server.client(User::admin("dodai").with_agent("dodai"));
         install_crds(&client).await?;
+        install_policies(&client).await?;
         let serving = serve(&server, data, options.listen).await?;
 
         let (stop, stopped) = watch::channel(false);
         let mut config = NodeConfig::new(data.path.clone());
         config.orphan_grace = options.orphan_grace;
         config.pinned = pinned(client.clone());
-        let controllers = Controllers::new(
+        config.api = Some(serving.address());
+        let mut controllers = Controllers::new(
             server.client(User::admin("dodai").with_agent("dodai-engines")),
             Clock::system(),
         );
+        controllers.outside = controllers.outside.with(Arc::new(options.keyring.clone()));
         let node =
             Node::start(config, server.client(User::admin("system:node:dodai").with_agent("dodai-node")))
                 .await
@@ -101,7 +107,11 @@ fn pinned(client: Client) -> PinnedImages {
 }
 
 async fn open(data: &Path) -> Result<ApiServer> {
-    let config = Config { storage: Storage::Disk(data.join("state")), ..Config::default() };
+    let config = Config {
+        storage: Storage::Disk(data.join("state")),
+        service_account_tokens: true,
+        ..Config::default()
+    };
     ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the embedded API", &error))
 }
 
@@ -114,6 +124,20 @@ async fn install_crds(client: &Client) -> Result<()> {
         api.patch(&name, &params, &Patch::Apply(&crd))
             .await
             .context(format!("cannot install the CRD `{name}`"))?;
+    }
+    Ok(())
+}
+
+/// The admission policies of the engines.
+async fn install_policies(client: &Client) -> Result<()> {
+    let params = PatchParams::apply("dodai").force();
+    for object in dodai_secrets::policy::objects() {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let gvk = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", kind);
+        let what = format!("cannot install the {kind} `{}`", dodai_secrets::policy::NAME);
+        let (resource, _) = kube::discovery::pinned_kind(client, &gvk).await.context(&what)?;
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
+        api.patch(dodai_secrets::policy::NAME, &params, &Patch::Apply(&object)).await.context(&what)?;
     }
     Ok(())
 }

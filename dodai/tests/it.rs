@@ -15,8 +15,14 @@ mod kubectl;
 mod mini;
 #[path = "it/releases.rs"]
 mod releases;
+#[path = "it/roll_outs.rs"]
+mod roll_outs;
+#[path = "it/secrets.rs"]
+mod secrets;
 #[path = "it/shop.rs"]
 mod shop;
+#[path = "it/streams.rs"]
+mod streams;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tidy.rs"]

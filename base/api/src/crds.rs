@@ -1,11 +1,11 @@
-//! The CRDs of our own kinds, generated from the types.
+//! The CRDs of our own kinds and of the upstream kinds that our engines stand in for, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::{App, Release};
+use crate::{App, EncryptedSecret, Release, SealedSecret, SopsSecret};
 
-/// All CRDs of the group `dodai.dev`, in the order in which they are installed.
+/// All CRDs, in the order in which they are installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![App::crd(), Release::crd()]
+    vec![App::crd(), Release::crd(), EncryptedSecret::crd(), SopsSecret::crd(), SealedSecret::crd()]
 }

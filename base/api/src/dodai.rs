@@ -2,4 +2,6 @@
 
 pub mod app;
 pub mod condition;
+pub mod encrypted_secret;
 pub mod release;
+pub mod sops_secret;

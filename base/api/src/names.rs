@@ -22,6 +22,10 @@ pub const ANNOTATION_RETRY: &str = "dodai.dev/retry";
 /// Annotation on an App: where its manifest came from, for people. Written by the command line.
 pub const ANNOTATION_CAUSE: &str = "dodai.dev/cause";
 
+/// Annotation on a Secret: changes when one of its values does, and says nothing about them. Written by `secrets`, read by
+/// `apps`, which makes a new Release then.
+pub const ANNOTATION_REVISION: &str = "dodai.dev/revision";
+
 /// Annotation on a Pod: the TCP port that its process was given as `PORT`. Written by the node, read by the
 /// endpoint controller and the command line.
 pub const ANNOTATION_PORT: &str = "node.dodai.dev/port";

@@ -36,10 +36,10 @@ pub(crate) enum Kind {
     Map {
         entries: Vec<Entry>,
     },
-    /// `Name{field: value}`: read, but no environment of Kubernetes' rules knows such a name.
+    /// `Name{field: value}`: only mutating policies know such names.
     Message {
         name: Arc<str>,
-        values: Vec<Expr>,
+        fields: Vec<Field>,
     },
     Comprehension(Box<Comprehension>),
 }
@@ -47,6 +47,15 @@ pub(crate) enum Kind {
 /// `value`, or `?value` which is left out when it is an empty optional.
 #[derive(Clone, Debug)]
 pub(crate) struct Element {
+    pub(crate) value: Expr,
+    pub(crate) optional: bool,
+}
+
+/// `name: value` of a message, or `?name: value`, which is left out when it is an empty optional.
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    pub(crate) name: Arc<str>,
+    pub(crate) at: usize,
     pub(crate) value: Expr,
     pub(crate) optional: bool,
 }
@@ -99,7 +108,7 @@ impl Expr {
                     visit(&entry.value);
                 }
             }
-            Kind::Message { values, .. } => values.iter().for_each(visit),
+            Kind::Message { fields, .. } => fields.iter().for_each(|field| visit(&field.value)),
             Kind::Comprehension(comprehension) => {
                 let Comprehension { range, init, condition, step, result, .. } = &**comprehension;
                 for child in [range, init, condition, step, result] {

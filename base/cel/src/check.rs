@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::ast::{Comprehension, Element, Entry, Expr, Kind};
+use crate::ast::{Comprehension, Element, Entry, Expr, Field, Kind};
 use crate::environment::Environment;
 use crate::functions::{self, Overload};
+use crate::mutation;
 use crate::types::{self, Type};
 use crate::unify::{Mapping, most_general};
 use crate::value::Value;
@@ -68,13 +69,42 @@ impl Checker<'_> {
             Kind::Call { function, target, args } => self.call(expr, function, target.as_deref(), args),
             Kind::List { elements } => self.list(elements),
             Kind::Map { entries } => self.map(entries),
-            Kind::Message { name, values } => {
-                values.iter().for_each(|value| self.check(value));
-                self.undeclared(expr, name)
-            }
+            Kind::Message { name, fields } => self.message(expr, name, fields),
             Kind::Comprehension(comprehension) => self.comprehension(comprehension),
         };
         self.checked.types[expr.id] = found;
+    }
+
+    fn message(&mut self, expr: &Expr, name: &str, fields: &[Field]) -> Type {
+        fields.iter().for_each(|field| self.check(&field.value));
+        if !self.environment.jsonpatch || !mutation::is_name(name) {
+            return self.undeclared(expr, name);
+        }
+        for field in fields {
+            let mut found = self.type_of(&field.value);
+            if field.optional {
+                found = match found {
+                    Type::Optional(inner) => (*inner).clone(),
+                    other if other.is_dyn() => other,
+                    other => {
+                        let text = format!("expected type 'optional_type(dyn)' but found '{other}'");
+                        self.problem(field.value.at, text)
+                    }
+                };
+            }
+            match mutation::field(name, &field.name) {
+                None => drop(self.problem(field.at, format!("undefined field '{}'", field.name))),
+                Some(wanted) if !self.fits(&wanted, &found) => {
+                    let (name, found) = (&field.name, self.mapping.substitute(&found, true));
+                    let text = format!(
+                        "expected type of field '{name}' is '{wanted}' but provided type is '{found}'"
+                    );
+                    self.problem(field.at, text);
+                }
+                Some(_) => {}
+            }
+        }
+        mutation::named(name)
     }
 
     fn type_of(&self, expr: &Expr) -> Type {
@@ -147,6 +177,12 @@ impl Checker<'_> {
         };
         let found = match &target {
             Type::Map(_, value) => (**value).clone(),
+            Type::Object(object) if mutation::is_name(&object.name) => {
+                match mutation::field(&object.name, field) {
+                    Some(found) => found,
+                    None => self.problem(at, format!("undefined field '{field}'")),
+                }
+            }
             Type::Object(object) => match object.fields.get(field) {
                 Some(found) => found.clone(),
                 None => self.problem(at, format!("undefined field '{field}'")),

@@ -87,7 +87,7 @@ impl Schema {
         }
         let unknown = (!unknown.is_empty()).then(|| Arc::new(unknown));
         let object = self.properties.is_some() || self.additional.is_none();
-        Value::Map(Arc::new(Map { entries, unknown, object }))
+        Value::Map(Arc::new(Map { entries, unknown, object, name: None }))
     }
 
     fn array(&self, json: &Json) -> Value {

@@ -8,6 +8,8 @@ use crate::value::{Key, Value};
 pub(crate) const LIST: u64 = 10;
 /// Making a map.
 pub(crate) const MAP: u64 = 30;
+/// Making an object costs this much.
+pub(crate) const MESSAGE: u64 = 40;
 
 const PER_CHARACTER: f64 = 0.1;
 const PER_REGEX_CHARACTER: f64 = 0.25;

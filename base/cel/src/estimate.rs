@@ -124,7 +124,10 @@ impl Estimator<'_> {
                 self.known.insert(expr.id, Range::exactly(entries.len() as u64));
                 sum
             }
-            Kind::Message { .. } => Range::exactly(0),
+            Kind::Message { fields, .. } => {
+                let costs = fields.iter().map(|field| self.cost(&field.value));
+                costs.fold(Range::exactly(cost::MESSAGE), Range::plus)
+            }
             Kind::Comprehension(comprehension) => self.comprehension(expr, comprehension),
         }
     }

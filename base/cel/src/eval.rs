@@ -71,6 +71,7 @@ impl<'p> Evaluation<'p> {
             Node::Call(call) => self.call(call),
             Node::List(parts) => self.list(parts),
             Node::Map(parts) => self.map(parts),
+            Node::Object(name, fields) => self.object(name, fields),
             Node::Fold(fold) => self.fold(fold),
             Node::Append(slot, list) => self.append(*slot, list),
             Node::Insert(slot, parts) => self.insert(*slot, parts),
@@ -287,6 +288,21 @@ impl<'p> Evaluation<'p> {
             entries.insert(key, value);
         }
         Ok(entries)
+    }
+
+    fn object(&mut self, name: &Arc<str>, fields: &'p [(Arc<str>, Node, bool)]) -> Evaluated {
+        let mut entries = BTreeMap::new();
+        for (field, value, optional) in fields {
+            let value = match self.eval(value)? {
+                Value::Optional(None) if *optional => continue,
+                Value::Optional(Some(inner)) if *optional => Value::clone(&inner),
+                _ if *optional => return Err(EvalError::no_overload()),
+                value => value,
+            };
+            entries.insert(Key::String(field.clone()), value);
+        }
+        self.charge(cost::MESSAGE)?;
+        Ok(Value::Map(Arc::new(Map { entries, unknown: None, object: true, name: Some(name.clone()) })))
     }
 
     fn fold(&mut self, fold: &'p Fold) -> Evaluated {

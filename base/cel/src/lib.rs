@@ -22,6 +22,7 @@ mod lexer;
 mod library;
 mod macros;
 mod maker;
+mod mutation;
 mod parser;
 mod plan;
 mod program;

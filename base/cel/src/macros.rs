@@ -303,9 +303,13 @@ fn recopy(maker: &mut Maker, expr: &Expr) -> Expr {
                 })
                 .collect(),
         },
-        Kind::Message { name, values } => {
-            Kind::Message { name: name.clone(), values: values.iter().map(&mut copy).collect() }
-        }
+        Kind::Message { name, fields } => Kind::Message {
+            name: name.clone(),
+            fields: fields
+                .iter()
+                .map(|field| crate::ast::Field { value: copy(&field.value), ..field.clone() })
+                .collect(),
+        },
         Kind::Comprehension(old) => Kind::Comprehension(Box::new(Comprehension {
             range: copy(&old.range),
             variable: old.variable.clone(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::ast::{Element, Entry, Expr, Kind};
+use crate::ast::{Element, Entry, Expr, Field, Kind};
 use crate::lexer::{Failure, Lexed, Literal, Token, tokens};
 use crate::macros;
 use crate::maker::Maker;
@@ -294,21 +294,22 @@ impl Parser {
 
     fn message(&mut self, at: usize, name: Expr) -> Parsed {
         let name: Arc<str> = name.qualified_name().expect("the caller asked").into();
-        let mut values = Vec::new();
+        let mut fields = Vec::new();
         while !self.is("}") {
-            self.take("?");
-            match self.token() {
-                Token::Name(_) => self.at += 1,
-                _ => return Err(self.mismatch("{'}', ',', '?', IDENTIFIER}")),
-            }
+            let optional = self.take("?").is_some();
+            let at = self.current().at;
+            let Token::Name(name) = self.token().clone() else {
+                return Err(self.mismatch("{'}', ',', '?', IDENTIFIER}"));
+            };
+            self.at += 1;
             self.expect(":")?;
-            values.push(self.expr()?);
+            fields.push(Field { name: (*name).into(), at, value: self.expr()?, optional });
             if self.take(",").is_none() {
                 break;
             }
         }
         self.expect("}")?;
-        Ok(self.maker.make(at, Kind::Message { name, values }))
+        Ok(self.maker.make(at, Kind::Message { name, fields }))
     }
 
     fn primary(&mut self) -> Parsed {

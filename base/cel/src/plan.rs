@@ -39,6 +39,8 @@ pub(crate) enum Node {
     Call(Box<Call>),
     List(Vec<(Node, bool)>),
     Map(Vec<(Node, Node, bool)>),
+    /// An object of a type with a name, its fields, and whether each is left out when it is an empty optional.
+    Object(Arc<str>, Vec<(Arc<str>, Node, bool)>),
     Fold(Box<Fold>),
     /// Adds to the list in the slot, without copying it.
     Append(usize, Box<Node>),
@@ -116,7 +118,14 @@ impl Planner<'_> {
         }
         match &expr.kind {
             Kind::Literal(value) => Node::Const(value.clone()),
-            Kind::Ident(_) | Kind::Message { .. } => unreachable!("the checker resolves or refuses names"),
+            Kind::Ident(_) => unreachable!("the checker resolves or refuses names"),
+            Kind::Message { name, fields } => {
+                let fields = fields.iter();
+                let parts = fields
+                    .map(|field| (field.name.clone(), self.node(&field.value), field.optional))
+                    .collect();
+                Node::Object(name.clone(), parts)
+            }
             Kind::Select { operand, field, test } => {
                 let mut attribute = self.attribute(operand);
                 let key = Value::String(field.clone());

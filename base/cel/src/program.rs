@@ -23,6 +23,8 @@ pub struct Program {
     deep: bool,
     result: Type,
     names: Vec<String>,
+    /// Names and the fields read of them: `variables.limit`.
+    members: Vec<(String, String)>,
 }
 
 /// A value, and what finding it cost.
@@ -72,17 +74,32 @@ fn compile_here(source: &str, environment: &Environment) -> Result<Program, Erro
     if !problems.is_empty() {
         return Err(Errors::new(source, problems));
     }
-    let mut names = Vec::new();
-    collect_names(&expr, &mut names);
+    let (mut names, mut members) = (Vec::new(), Vec::new());
+    collect_names(&expr, &mut names, &mut members);
     let result = checked.types[expr.id].clone();
-    Ok(Program { plan: plan::plan(&expr, &checked), deep: expr.depth > SHALLOW, result, names })
+    Ok(Program { plan: plan::plan(&expr, &checked), deep: expr.depth > SHALLOW, result, names, members })
 }
 
-fn collect_names(expr: &Expr, names: &mut Vec<String>) {
-    if let Kind::Ident(name) = &expr.kind {
-        names.push(name.to_string());
+fn collect_names(expr: &Expr, names: &mut Vec<String>, members: &mut Vec<(String, String)>) {
+    match &expr.kind {
+        Kind::Ident(name) => names.push(name.to_string()),
+        Kind::Select { operand, field, .. } => {
+            if let Kind::Ident(name) = &operand.kind {
+                members.push((name.to_string(), field.to_string()));
+            }
+        }
+        Kind::Call { function, args, .. } if function.as_ref() as &str == "_?._" => {
+            if let [
+                Expr { kind: Kind::Ident(name), .. },
+                Expr { kind: Kind::Literal(Value::String(field)), .. },
+            ] = &**args
+            {
+                members.push((name.to_string(), field.to_string()));
+            }
+        }
+        _ => {}
     }
-    expr.children(&mut |child| collect_names(child, names));
+    expr.children(&mut |child| collect_names(child, names, members));
 }
 
 impl Program {
@@ -99,6 +116,11 @@ impl Program {
     /// Whether the expression names `variable` (a transition rule names `oldSelf`).
     pub fn uses(&self, variable: &str) -> bool {
         self.names.iter().any(|name| name == variable)
+    }
+
+    /// The fields of `variable` the expression reads: what must be computed before it is evaluated.
+    pub fn fields_of<'p>(&'p self, variable: &'p str) -> impl Iterator<Item = &'p str> {
+        self.members.iter().filter(move |(name, _)| name == variable).map(|(_, field)| field.as_str())
     }
 
     /// Evaluates; more cost than `cost_max` is `EvalError::CostLimit`.

@@ -62,6 +62,8 @@ pub struct Map {
     /// What the object has beyond its schema: seen by equality and size only.
     pub(crate) unknown: Option<Arc<BTreeMap<Arc<str>, Json>>>,
     pub(crate) object: bool,
+    /// The name of its type, for objects that an expression makes.
+    pub(crate) name: Option<Arc<str>>,
 }
 
 /// A key of a map. Numbers of different types that are equal are the same key.
@@ -157,6 +159,12 @@ impl Value {
         Value::List(Arc::new(List { items, kind: ListKind::Atomic }))
     }
 
+    /// An object with these fields. A field that is `Invalid` fails whoever reads it.
+    pub fn object(fields: impl IntoIterator<Item = (Arc<str>, Value)>) -> Value {
+        let entries = fields.into_iter().map(|(name, value)| (Key::String(name), value)).collect();
+        Value::Map(Arc::new(Map { entries, unknown: None, object: true, name: None }))
+    }
+
     /// An optional with a value.
     pub fn some(value: Value) -> Value {
         Value::Optional(Some(Arc::new(value)))
@@ -183,6 +191,7 @@ impl Value {
             Value::Duration(_) => "google.protobuf.Duration",
             Value::Timestamp(..) => "google.protobuf.Timestamp",
             Value::List(_) => "list",
+            Value::Map(map) if map.name.is_some() => map.name.as_deref().unwrap_or_default(),
             Value::Map(map) if map.object => "object",
             Value::Map(_) => "map",
             Value::Optional(_) => "optional_type",

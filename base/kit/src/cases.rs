@@ -13,12 +13,18 @@ use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
 use crate::controller::Controller;
+use crate::outside::Outside;
 use crate::view::{Objects, View};
 
 /// Runs every case below `folder` for the object of `C::Kind` in it, and panics with all that differ.
 ///
 /// The folder's name is the sentence that the case proves. Returns how many there were.
 pub fn run<C: Controller>(folder: &Path) -> usize {
+    run_with::<C>(folder, &Outside::default())
+}
+
+/// Like [`run`], with things that `observe` finds besides objects.
+pub fn run_with<C: Controller>(folder: &Path, outside: &Outside) -> usize {
     let mut cases: Vec<PathBuf> = match fs::read_dir(folder) {
         Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
         Err(error) => panic!("cannot read the cases in {}: {error}", folder.display()),
@@ -27,7 +33,7 @@ pub fn run<C: Controller>(folder: &Path) -> usize {
     cases.sort();
     let mut failures = String::new();
     for case in &cases {
-        if let Err(difference) = run_one::<C>(case) {
+        if let Err(difference) = run_one::<C>(case, outside) {
             // Writing to a String cannot fail.
             let _ = writeln!(failures, "{}:\n{difference}", case.display());
         }
@@ -36,10 +42,10 @@ pub fn run<C: Controller>(folder: &Path) -> usize {
     cases.len()
 }
 
-fn run_one<C: Controller>(case: &Path) -> Result<(), String> {
+fn run_one<C: Controller>(case: &Path, outside: &Outside) -> Result<(), String> {
     let given = fs::read_to_string(case.join("given.yaml")).map_err(|error| error.to_string())?;
     let objects = read(&given)?;
-    let view = View::of_objects(objects.clone());
+    let view = View::of_objects(objects.clone()).with_outside(outside.clone());
     // The object in question is the first of its kind in the file.
     let first = objects.values.iter().find(|value| value["kind"] == *C::Kind::kind(&()));
     let name = first.and_then(|value| value["metadata"]["name"].as_str()).unwrap_or_default();

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::error::{Error, chain};
 use crate::execute::execute;
 use crate::metrics::Metrics;
+use crate::outside::Outside;
 use crate::plan::{Object, Plan, controller_of};
 use crate::queue::Queue;
 use crate::view::View;
@@ -41,17 +42,20 @@ pub struct Context {
     pub clock: Clock,
     /// The counters.
     pub metrics: Metrics,
+    /// What `observe` may read besides objects.
+    pub outside: Outside,
 }
 
 impl Context {
     /// A context with caches of its own.
     pub fn new(client: Client, clock: Clock) -> Context {
-        Context { caches: Caches::new(client.clone()), client, clock, metrics: Metrics::default() }
+        let caches = Caches::new(client.clone());
+        Context { caches, client, clock, metrics: Metrics::default(), outside: Outside::default() }
     }
 
     /// The reader that `observe` gets.
     pub fn view(&self) -> View {
-        View::of_caches(self.caches.clone(), self.clock.clone())
+        View::of_caches(self.caches.clone(), self.clock.clone()).with_outside(self.outside.clone())
     }
 }
 

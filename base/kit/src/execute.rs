@@ -29,13 +29,51 @@ const EVENT_MESSAGE_BYTES_MAX: usize = 1000;
 pub async fn execute(context: &Context, manager: &str, object: &Object, plan: &Plan) -> Result<u64, Error> {
     let mut writes = 0;
     for action in &plan.actions {
-        act(&context.client, manager, action).await?;
+        if let Err(error) = act(&context.client, manager, action).await {
+            tell_failure(context, manager, object, plan, action, &error).await;
+            return Err(error);
+        }
         writes += 1;
     }
     if write_status(context, manager, object, plan).await? {
         writes += 1;
     }
     Ok(writes)
+}
+
+/// Writes into the status that the API server refused an action, if the plan has a condition for that.
+async fn tell_failure(
+    context: &Context,
+    manager: &str,
+    object: &Object,
+    plan: &Plan,
+    action: &Action,
+    error: &Error,
+) {
+    let reason = match action {
+        Action::Create(_) => "FailedCreate",
+        Action::Delete(_) => "FailedDelete",
+        _ => return,
+    };
+    let (Some(type_), Some(status), Error::Action { source, .. }) =
+        (plan.failure_condition, &plan.status, error)
+    else {
+        return;
+    };
+    let kube::Error::Api(refusal) = source.as_ref() else { return };
+    let mut told = plan.clone();
+    let mut conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let before = object.value["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let same = before.iter().find(|old| old["type"] == type_ && old["reason"] == reason);
+    let since = same.map(|old| old["lastTransitionTime"].clone());
+    conditions.push(serde_json::json!({
+        "type": type_, "status": "True", "reason": reason, "message": refusal.message,
+        "lastTransitionTime": since.unwrap_or_else(|| rfc3339(context.clock.now()).into()),
+    }));
+    told.status.get_or_insert_default()["conditions"] = conditions.into();
+    if let Err(error) = write_status(context, manager, object, &told).await {
+        tracing::debug!(%error, name = %object.display_name(), "a refusal could not be told");
+    }
 }
 
 async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Error> {
@@ -113,6 +151,7 @@ async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: Some(target.uid.clone()), resource_version: None }),
+        grace_period_seconds: target.at_once.then_some(0),
         ..DeleteParams::background()
     };
     match api(client, &target.resource, target.namespace.as_deref()).delete(&target.name, &params).await {

@@ -8,8 +8,8 @@
 //!
 //! Read in this order: [`plan`], [`controller`], [`execute`], [`view`], [`cache`].
 //!
-//! Deliberately absent: effects outside the Kubernetes API (they come with the first engine that has one), leader
-//! election, anything that knows a particular kind.
+//! Deliberately absent: effects outside the Kubernetes API (what knows of them stands in [`outside`]), leader election,
+//! anything that knows a particular kind.
 
 pub mod cache;
 pub mod cases;
@@ -19,6 +19,7 @@ pub mod covers;
 pub mod error;
 pub mod execute;
 pub mod metrics;
+pub mod outside;
 pub mod plan;
 pub mod queue;
 pub mod view;
@@ -28,5 +29,6 @@ pub use clock::Clock;
 pub use controller::{Context, Controller, Engine, Watches, run};
 pub use covers::covers;
 pub use error::{Error, chain};
+pub use outside::Outside;
 pub use plan::{Action, Object, Plan, Target};
 pub use view::{Objects, View};

@@ -24,6 +24,10 @@ pub struct Plan {
     pub conditions: Vec<Condition>,
     /// Look again after this time, also if nothing changes.
     pub next: Option<Duration>,
+    /// Type of a condition that tells, in the words of workloads' statuses (`FailedCreate`, `FailedDelete` and the API
+    /// server's message), that an action was refused. Written when that happens; `plan` leaves it out of the status, so
+    /// that it goes with the refusal.
+    pub failure_condition: Option<&'static str>,
 }
 
 /// One thing to do in the Kubernetes API.
@@ -82,6 +86,8 @@ pub struct Target {
     pub name: String,
     /// The uid that was seen.
     pub uid: String,
+    /// Do not wait for what may still run of it.
+    pub at_once: bool,
 }
 
 impl Object {
@@ -120,6 +126,7 @@ impl Target {
             namespace: object.namespace(),
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
+            at_once: false,
         }
     }
 
@@ -185,6 +192,11 @@ impl Plan {
         self.actions.push(Action::Delete(Target::of(object)));
     }
 
+    /// Adds [`Action::Delete`] of an object that nothing looks after any more: its grace is not waited for.
+    pub fn delete_now<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::Delete(Target { at_once: true, ..Target::of(object) }));
+    }
+
     /// Adds [`Action::Confirm`] of an object that was seen.
     pub fn confirm<K: Kind>(&mut self, object: &K) {
         let version = object.resource_version().unwrap_or_default();
@@ -236,6 +248,8 @@ impl Plan {
                 Action::Create(object) => json!({"create": object.value}),
                 Action::Apply(object) => json!({"apply": object.value}),
                 Action::Replace(object) => json!({"replace": object.value}),
+                Action::Delete(target) if target.at_once => json!({"deleteNow":
+                    format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
                 Action::Delete(target) => json!({"delete":
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
                 Action::Confirm(target, version) => json!({"confirm":

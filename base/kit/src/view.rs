@@ -8,10 +8,14 @@ use serde_json::Value;
 
 use crate::cache::{Caches, Key, Kind};
 use crate::clock::Clock;
+use crate::outside::Outside;
 
 /// A reader of objects. `observe` gets one, so that the same code serves the running process and the plan cases.
 #[derive(Clone)]
-pub struct View(Source);
+pub struct View {
+    source: Source,
+    outside: Outside,
+}
 
 #[derive(Clone)]
 enum Source {
@@ -22,18 +26,18 @@ enum Source {
 impl View {
     /// Reads from the shared caches.
     pub fn of_caches(caches: Caches, clock: Clock) -> View {
-        View(Source::Caches(caches, clock))
+        View { source: Source::Caches(caches, clock), outside: Outside::default() }
     }
 
     /// Reads from a fixed set of objects.
     pub fn of_objects(objects: Objects) -> View {
-        View(Source::Objects(Arc::new(objects)))
+        View { source: Source::Objects(Arc::new(objects)), outside: Outside::default() }
     }
 
     /// One object.
     pub fn get<K: Kind>(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let key = Key::new(namespace, name);
-        match &self.0 {
+        match &self.source {
             Source::Caches(caches, _) => caches.of::<K>().get(&key),
             Source::Objects(objects) => {
                 objects.list::<K>(None).into_iter().find(|object| Key::of(object.as_ref()) == key)
@@ -43,15 +47,26 @@ impl View {
 
     /// All objects of a kind in a namespace, or everywhere for `None`, ordered by namespace and name.
     pub fn list<K: Kind>(&self, namespace: Option<&str>) -> Vec<Arc<K>> {
-        match &self.0 {
+        match &self.source {
             Source::Caches(caches, _) => caches.of::<K>().list(namespace),
             Source::Objects(objects) => objects.list(namespace),
         }
     }
 
+    /// The same, with things that are no objects.
+    #[must_use]
+    pub fn with_outside(self, outside: Outside) -> View {
+        View { outside, ..self }
+    }
+
+    /// A thing that is no object, such as a keyring.
+    pub fn outside<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.outside.get()
+    }
+
     /// The current time.
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
+        match &self.source {
             Source::Caches(_, clock) => clock.now(),
             Source::Objects(objects) => objects.now,
         }

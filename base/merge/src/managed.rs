@@ -251,16 +251,12 @@ fn parse(value: Arc<Value>, duplicates: Duplicates, what: &str, request: &Reques
         .map_err(|error| Error::Internal(format!("failed to create typed {what} object ({name}): {error}")))
 }
 
-/// `default/web; apps/v1, Kind=Deployment`.
+/// `default/web; apps/v1, Kind=Deployment`; a version without a group is written `/v1`.
 fn full_name(object: &Value) -> String {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    format!(
-        "{}/{}; {}, Kind={}",
-        text("/metadata/namespace"),
-        text("/metadata/name"),
-        text("/apiVersion"),
-        text("/kind")
-    )
+    let version = text("/apiVersion");
+    let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+    format!("{}/{}; {}, Kind={}", text("/metadata/namespace"), text("/metadata/name"), version, text("/kind"))
 }
 
 fn empty_object(request: &Request) -> Value {

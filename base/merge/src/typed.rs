@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::fields::Set;
 use crate::schema::{Part, Resolved, Schema, TypeRef};
 
+mod atomics;
 mod compare;
 mod items;
 mod list;
@@ -81,6 +82,11 @@ impl Typed {
     /// The paths of everything the value sets.
     pub fn to_set(&self) -> Set {
         to_set::to_set(&self.value, &self.schema)
+    }
+
+    /// The paths of the parts of the value that are one leaf though they are lists or maps.
+    pub fn atomics(&self) -> Vec<String> {
+        atomics::atomics(&self.value, &self.schema)
     }
 
     /// This value with `other` laid over it. Both must have the same schema.

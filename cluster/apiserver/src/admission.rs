@@ -1,26 +1,36 @@
 //! What depends on other objects: namespaces that must exist, and the plugins that are on in every cluster.
 //!
 //! `mutate` changes a new object, `validate` refuses a new or changed one after its own rules have been checked; both in
-//! upstream's order. Leaves out webhooks and policies: `stored_only` tells their writers.
+//! upstream's order. `mutate_by_hooks` and `validate_by_hooks` ask the policies and webhooks that people have configured.
 
+pub(crate) mod attributes;
 mod certificate;
+mod expression;
 mod limits;
+mod matching;
 mod pod;
 mod pod_security;
+pub(crate) mod policy;
 pub(crate) mod quota;
 mod service_account;
 mod storage;
 mod stored_only;
+pub(crate) mod webhook;
 
-use serde_json::Value;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 pub(crate) use pod::tolerations;
 pub(crate) use stored_only::warnings as stored_only_warnings;
+
+use attributes::{Attributes, Operation};
 
 use crate::kinds::Kind;
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
 use crate::store::{Key, View};
+use crate::user::User;
 use crate::write::Request;
 
 /// 404 when the namespace of a new object does not exist.
@@ -144,4 +154,130 @@ pub(crate) async fn validate(
 /// Warnings for an object that is let in.
 pub(crate) fn warnings(request: &Request<'_>, object: &Value) -> Vec<String> {
     pod_security::warnings(request, object)
+}
+
+/// Asks the webhooks and policies that may change an object. The result is the changed object, if there is one, and
+/// warnings.
+///
+/// # Errors
+/// When one of them refuses the request.
+pub(crate) async fn mutate_by_hooks(
+    attributes: &Attributes<'_>,
+) -> Result<(Option<Value>, Vec<String>), ApiError> {
+    let mut warnings = Vec::new();
+    let mut policies = policy::mutate::Course::new(attributes);
+    let mut changed = match &mut policies {
+        Some(policies) => policies.run(None, false, false)?,
+        None => None,
+    };
+    let seen = Attributes { object: changed.as_ref().or(attributes.object), ..attributes.clone() };
+    let by_webhooks = webhook::mutate(&seen, &mut warnings).await?;
+    let changed_since = by_webhooks.is_some();
+    changed = by_webhooks.or(changed);
+    if let Some(policies) = &mut policies
+        && (changed_since || policies.wants_again())
+        && let Some(again) = policies.run(changed.as_ref(), true, changed_since)?
+    {
+        changed = Some(again);
+    }
+    Ok((changed, warnings))
+}
+
+/// Asks the policies and webhooks that may refuse. The result are warnings.
+///
+/// # Errors
+/// When one of them refuses the request.
+pub(crate) async fn validate_by_hooks(attributes: &Attributes<'_>) -> Result<Vec<String>, ApiError> {
+    let mut warnings = policy::validate(attributes)?;
+    webhook::validate(attributes, &mut warnings).await?;
+    Ok(warnings)
+}
+
+/// Asks about a deletion.
+///
+/// # Errors
+/// When it is refused.
+pub(crate) async fn check_deletion(
+    server: &Arc<Server>,
+    user: &User,
+    kind: &Arc<Kind>,
+    key: &Key,
+    options: &crate::delete::Options,
+) -> Result<Vec<String>, ApiError> {
+    let Some(seen) = server.store.get_head(key) else { return Ok(Vec::new()) };
+    let old = crate::codec::load(kind, &seen);
+    let attributes = Attributes {
+        server,
+        user,
+        operation: Operation::Delete,
+        kind,
+        subresource: "",
+        namespace: namespace_of(kind, key),
+        name: key.name.to_string(),
+        object: None,
+        old: Some(&old),
+        dry_run: options.dry_run,
+        options: options.to_value(),
+    };
+    let (_, mut warnings) = mutate_by_hooks(&attributes).await?;
+    warnings.extend(validate_by_hooks(&attributes).await?);
+    Ok(warnings)
+}
+
+/// A namespace lies in itself.
+pub(crate) fn namespace_of<'k>(kind: &Kind, key: &'k Key) -> &'k str {
+    if kind.is("", "namespaces") { &key.name } else { &key.namespace }
+}
+
+/// Asks about an object that comes through a subresource and is not stored: a binding, an eviction, options of a
+/// connection.
+///
+/// # Errors
+/// When it is refused.
+pub(crate) async fn check_call(
+    (server, user, kind): (&Arc<Server>, &User, &Arc<Kind>),
+    key: &Key,
+    (operation, subresource): (Operation, &str),
+    object: &Value,
+    dry_run: bool,
+) -> Result<(Option<Value>, Vec<String>), ApiError> {
+    let mut attributes = Attributes {
+        server,
+        user,
+        operation,
+        kind,
+        subresource,
+        namespace: namespace_of(kind, key),
+        name: key.name.to_string(),
+        object: Some(object),
+        old: None,
+        dry_run,
+        options: match operation {
+            Operation::Create => json!({ "kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1" }),
+            _ => Value::Null,
+        },
+    };
+    let (changed, mut warnings) = mutate_by_hooks(&attributes).await?;
+    attributes.object = Some(changed.as_ref().unwrap_or(object));
+    warnings.extend(validate_by_hooks(&attributes).await?);
+    Ok((changed, warnings))
+}
+
+/// Checks a policy, a binding or a webhook configuration itself.
+pub(crate) fn validate_configuration(
+    kind: &Kind,
+    old: Option<&Value>,
+    object: &Value,
+    causes: &mut Vec<Cause>,
+) {
+    match kind.plural.as_str() {
+        "validatingadmissionpolicies" => policy::check::policy(old, object, causes),
+        "validatingadmissionpolicybindings" => policy::check::binding(object, true, causes),
+        "mutatingadmissionpolicies" => policy::check::mutating_policy(old, object, causes),
+        "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => {
+            webhook::check::configuration(old, object, causes);
+        }
+        "mutatingadmissionpolicybindings" => policy::check::binding(object, false, causes),
+        _ => {}
+    }
 }

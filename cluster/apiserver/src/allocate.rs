@@ -194,13 +194,15 @@ fn addresses(
     allocator: &mut Allocator<'_>,
     own: &HashSet<String>,
 ) -> Result<(), Vec<Cause>> {
-    if text(spec, "clusterIP").is_empty() {
-        let first = spec["clusterIPs"][0].as_str().unwrap_or_default().to_owned();
-        // An update that says nothing keeps the address.
-        let kept = if first.is_empty() { text(before, "clusterIP").to_owned() } else { first };
-        if !kept.is_empty() {
-            spec["clusterIP"] = kept.into();
-        }
+    together(before, spec);
+    // Looked at before anything is given, and told alone.
+    let mut causes = Vec::new();
+    crate::validate::service_addresses(spec, &mut causes);
+    if causes.is_empty() {
+        families(spec, &mut causes);
+    }
+    if !causes.is_empty() {
+        return Err(causes);
     }
     let asked = text(spec, "clusterIP").to_owned();
     match asked.as_str() {
@@ -220,16 +222,13 @@ fn addresses(
         address => {
             let Ok(parsed) = address.parse::<Ipv4Addr>() else {
                 // The validation that follows says so.
-                spec["clusterIPs"] = json!([address]);
                 return Ok(());
             };
             let inside = u32::from(parsed) >> (32 - NETWORK_BITS) == NETWORK >> (32 - NETWORK_BITS);
             let problem = match (inside, allocator.is_taken(address)) {
-                (false, _) => Some(
-                    "failed to allocate IP ".to_owned()
-                        + address
-                        + ": the provided network does not match the current range",
-                ),
+                (false, _) => Some(format!(
+                    "failed to allocate IP {address}: the provided network does not match the current range"
+                )),
                 (true, true) => {
                     Some(format!("failed to allocate IP {address}: provided IP is already allocated"))
                 }
@@ -254,6 +253,50 @@ fn addresses(
         }
     }
     Ok(())
+}
+
+/// This server gives addresses of one family.
+fn families(spec: &Value, causes: &mut Vec<Cause>) {
+    let given = spec["ipFamilies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let policy = &spec["ipFamilyPolicy"];
+    let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+    if spec["clusterIP"] == "None" && !selects {
+        return;
+    }
+    if given.len() > 1 && !matches!(policy.as_str(), Some("RequireDualStack" | "PreferDualStack")) {
+        let text = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", policy, text));
+    }
+    for (at, family) in given.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+        let text = "not configured on this cluster";
+        causes.push(Cause::invalid(format!("spec.ipFamilies[{at}]"), family, text));
+    }
+    if policy == "RequireDualStack" {
+        let text = "this cluster is not configured for dual-stack services";
+        causes.push(Cause::invalid("spec.ipFamilyPolicy", policy, text));
+    }
+}
+
+/// `clusterIP` and the first of `clusterIPs` say the same; who changes one and not the other means both.
+fn together(before: &Value, spec: &mut Value) {
+    let empty = |spec: &Value| spec["clusterIPs"].as_array().is_none_or(Vec::is_empty);
+    if !before.is_object() || before["type"] == "ExternalName" {
+        if !text(spec, "clusterIP").is_empty() && empty(spec) {
+            spec["clusterIPs"] = json!([spec["clusterIP"]]);
+        }
+        return;
+    }
+    // An update that says nothing keeps the address.
+    if text(spec, "clusterIP").is_empty() {
+        spec["clusterIP"] = before["clusterIP"].clone();
+    }
+    if empty(spec) {
+        spec["clusterIPs"] = before["clusterIPs"].clone();
+    }
+    let same_list = spec["clusterIPs"] == before["clusterIPs"];
+    if spec["clusterIP"] != before["clusterIP"] && same_list {
+        spec["clusterIPs"] = json!([spec["clusterIP"]]);
+    }
 }
 
 fn node_ports(

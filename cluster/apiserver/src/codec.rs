@@ -76,22 +76,28 @@ pub(crate) fn decode(kind: &Kind, body: &[u8]) -> Result<decode::Decoded, ApiErr
     checked(kind, decoded)
 }
 
-/// Reads a tree as an object of a kind, as after a patch.
-pub(crate) fn decode_value(kind: &Kind, value: Value) -> Result<decode::Decoded, ApiError> {
+/// Reads a tree as an object of a kind, as after a patch. `typed`: the patch was applied along the type, so what comes out is converted
+/// and not read. An error is the bare text.
+pub(crate) fn decode_value(kind: &Kind, value: Value, typed: bool) -> Result<decode::Decoded, String> {
     let decoded = match shape(kind) {
+        Some(shape) if typed => decode::convert(value, &shape),
         Some(shape) => decode::from_value(value, &shape),
         None => decode::from_value(value, &Shape::Any).and_then(custom_metadata),
     };
-    checked(kind, decoded)
+    completed(decoded)
 }
 
 fn checked(kind: &Kind, decoded: Result<decode::Decoded, String>) -> Result<decode::Decoded, ApiError> {
-    let mut decoded = decoded.map_err(|detail| cannot_handle(kind, &detail))?;
+    completed(decoded).map_err(|detail| cannot_handle(kind, &detail))
+}
+
+fn completed(decoded: Result<decode::Decoded, String>) -> Result<decode::Decoded, String> {
+    let mut decoded = decoded?;
     if decoded.value.is_null() {
         decoded.value = json!({});
     }
     if !decoded.value.is_object() {
-        return Err(cannot_handle(kind, "json: cannot unmarshal a value that is no object"));
+        return Err("json: cannot unmarshal a value that is no object".into());
     }
     if !decoded.value["metadata"].is_object() {
         decoded.value["metadata"] = json!({});

@@ -1,9 +1,10 @@
 //! Custom resource definitions: from the object to what the server serves.
 //!
-//! Leaves out: conversion webhooks and CEL rules, which `crd/check.rs` refuses.
+//! Leaves out: conversion webhooks, which `crd/check.rs` refuses.
 
 pub(crate) mod check;
 mod format;
+pub(crate) mod rules;
 pub(crate) mod structural;
 
 use std::sync::{Arc, OnceLock};
@@ -11,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Value, json};
 
 use crate::kinds::{Kind, Registry, Subresource};
+use crate::status::{Cause, quote};
 use structural::Structural;
 
 /// A printer column of a custom resource.
@@ -36,6 +38,8 @@ pub(crate) struct Scale {
 #[derive(Debug)]
 pub(crate) struct CustomVersion {
     pub schema: Structural,
+    /// The CEL rules of the schema, if there are any.
+    pub rules: Option<dodai_cel::rules::Validator>,
     /// The schema as published.
     pub open_api: Value,
     pub merge: dodai_merge::schema::Schema,
@@ -49,6 +53,80 @@ pub(crate) struct CustomVersion {
     pub terminating: bool,
     /// Whether stored objects may differ from the schema, because it was changed or is not the stored version's.
     pub rewrite: bool,
+}
+
+impl CustomVersion {
+    /// Checks a new object, or a changed one; through the door `status` only that part of it, and the rules.
+    pub(crate) fn validate(
+        &self,
+        old: Option<&Value>,
+        object: &Value,
+        status_only: bool,
+        causes: &mut Vec<Cause>,
+    ) {
+        match old {
+            None => self.schema.validate(object, "", causes),
+            Some(old) if status_only => {
+                let schema = self.schema.properties.get("status");
+                if let (Some(schema), Some(status)) = (schema, object.get("status")) {
+                    // Texts name the path in the status, as upstream's validator of that part does.
+                    let mut found = Vec::new();
+                    schema.validate_update(status, &old["status"], "", &mut found);
+                    causes.extend(found.into_iter().map(|cause| Cause {
+                        field: match cause.field.as_str() {
+                            "<nil>" => "status".to_owned(),
+                            field => format!("status.{field}"),
+                        },
+                        ..cause
+                    }));
+                }
+            }
+            Some(old) => self.schema.validate_update(object, old, "", causes),
+        }
+        if let Some(scale) = &self.scale {
+            check_replicas(object, scale, status_only, causes);
+        }
+        if let Some(rules) = &self.rules {
+            rules::run(rules, object, old, causes);
+        }
+    }
+}
+
+/// The numbers that the scale subresource shows are numbers it can show.
+fn check_replicas(object: &Value, scale: &Scale, status_only: bool, causes: &mut Vec<Cause>) {
+    let spec = (!status_only).then_some(&scale.spec_replicas);
+    for path in spec.into_iter().chain([&scale.status_replicas]) {
+        let Some(found) = at(object, path) else { continue };
+        let Some(number) = found.as_i64() else { continue };
+        if number < 0 {
+            causes.push(Cause::invalid(format!(".{path}"), found, "should be a non-negative integer"));
+        } else if number > i64::from(i32::MAX) {
+            let text = "should be less than or equal to 2147483647";
+            causes.push(Cause::invalid(format!(".{path}"), found, text));
+        }
+    }
+}
+
+/// Warnings for whoever writes a new definition.
+pub(crate) fn warnings(crd: &Value) -> Vec<String> {
+    let (mut formats, mut sets) = (Vec::new(), Vec::new());
+    for version in crd["spec"]["versions"].as_array().into_iter().flatten() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        format::unknown(schema, &mut formats);
+        check::sets_of_others(schema, &mut sets);
+    }
+    sets.sort();
+    let formats = formats.iter().map(|format| format!("unrecognized format {}", quote(format)));
+    let sets = sets.iter().map(|ty| {
+        format!("x-kubernetes-list-type: set for items of type \"{ty}\" is not supported by server-side apply or CEL validation rules")
+    });
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in formats.chain(sets) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    warnings
 }
 
 /// The kinds that an established CRD serves.
@@ -136,6 +214,7 @@ fn custom_version(crd: &Value, version: &Value, storage_version: &str) -> Custom
     let selectable = version["selectableFields"].as_array().into_iter().flatten();
     CustomVersion {
         schema: Structural::compile(&open_api),
+        rules: rules::validator(&open_api),
         merge: merge_schema(&open_api),
         open_api,
         columns: columns.collect(),

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
+use crate::schema::quantity::Quantity;
 
 /// Counts the templates of a DaemonSet.
 pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -41,7 +42,7 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("batch", "cronjobs") => {
             let spec = &mut object["spec"];
-            set(spec, "concurrencyPolicy", "Allow");
+            set_text(spec, "concurrencyPolicy", "Allow");
             set(spec, "suspend", false);
             set(spec, "successfulJobsHistoryLimit", 3);
             set(spec, "failedJobsHistoryLimit", 1);
@@ -54,8 +55,9 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("networking.k8s.io", "networkpolicies") => {
             let spec = &mut object["spec"];
-            let egress = spec["egress"].is_array();
-            if spec["policyTypes"].is_null() {
+            let filled = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());
+            let egress = filled(&spec["egress"]);
+            if !filled(&spec["policyTypes"]) {
                 spec["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
             }
             for direction in ["ingress", "egress"] {
@@ -75,14 +77,14 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
             if let Some(role) = inner(object, "roleRef") {
-                set(role, "apiGroup", "rbac.authorization.k8s.io");
+                set_text(role, "apiGroup", "rbac.authorization.k8s.io");
             }
             each(object, "subjects", |subject| {
                 let group = match subject["kind"].as_str() {
                     Some("User" | "Group") => "rbac.authorization.k8s.io",
                     _ => return,
                 };
-                set(subject, "apiGroup", group);
+                set_text(subject, "apiGroup", group);
             });
         }
         ("storage.k8s.io", "storageclasses") => {
@@ -122,9 +124,6 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
                 set(constraints, "objectSelector", json!({}));
                 each(constraints, "resourceRules", |rule| set(rule, "scope", "*"));
             }
-        }
-        ("certificates.k8s.io", "certificatesigningrequests") => {
-            set(&mut object["spec"], "usages", json!(["digital signature", "key encipherment"]));
         }
         _ => {}
     }
@@ -296,8 +295,9 @@ fn apps(plural: &str, object: &mut Value) {
             set(spec, "revisionHistoryLimit", 10);
             each(spec, "volumeClaimTemplates", |template| {
                 claim(template);
-                set(template, "apiVersion", "v1");
-                set(template, "kind", "PersistentVolumeClaim");
+                // Whatever was said.
+                template["apiVersion"] = "v1".into();
+                template["kind"] = "PersistentVolumeClaim".into();
             });
         }
         _ => return,
@@ -374,7 +374,8 @@ fn service(spec: &mut Value) {
         }
     });
     let ty = spec["type"].as_str().unwrap_or_default().to_owned();
-    if matches!(&*ty, "NodePort" | "LoadBalancer") {
+    let outside = ty == "ClusterIP" && spec["externalIPs"].as_array().is_some_and(|list| !list.is_empty());
+    if matches!(&*ty, "NodePort" | "LoadBalancer") || outside {
         set_text(spec, "externalTrafficPolicy", "Cluster");
     }
     if matches!(&*ty, "ClusterIP" | "NodePort" | "LoadBalancer") {
@@ -385,10 +386,24 @@ fn service(spec: &mut Value) {
     }
 }
 
+/// Nothing is asked for in finer parts than thousandths.
+fn round_to_milli(value: &mut Value) {
+    let Some(quantity) = value.as_str().and_then(Quantity::parse) else { return };
+    let (rounded, exact) = quantity.rounded_up(-3);
+    if !exact {
+        *value = rounded.canonical().into();
+    }
+}
+
 /// Defaults of a Pod, but not of a Pod template.
 fn pod_only(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         each(spec, list, |container| {
+            for part in ["limits", "requests"] {
+                for (_, value) in container["resources"][part].as_object_mut().into_iter().flatten() {
+                    round_to_milli(value);
+                }
+            }
             let limits = container["resources"]["limits"].clone();
             let Some(limits) = limits.as_object() else { return };
             for (name, value) in limits {
@@ -494,12 +509,62 @@ fn handler(handler: &mut Value) {
 
 /// The tag of an image: `latest` when there is neither tag nor digest.
 fn image_tag(image: &str) -> &str {
+    if !is_reference(image) {
+        // What is no reference has no tag.
+        return "";
+    }
     if let Some((before, _)) = image.split_once('@') {
         let last = before.rsplit('/').next().unwrap_or_default();
         return last.split_once(':').map(|(_, tag)| tag).unwrap_or_default();
     }
     let last = image.rsplit('/').next().unwrap_or_default();
     last.split_once(':').map(|(_, tag)| tag).unwrap_or("latest")
+}
+
+/// Whether a text can name an image: `[domain[:port]/]path[:tag][@digest]`.
+fn is_reference(image: &str) -> bool {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    };
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let tag_fine = tag.is_none_or(|tag| {
+        (1..=128).contains(&tag.len())
+            && word(tag.as_bytes()[0])
+            && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+    });
+    let digest_fine = digest.is_none_or(|digest| {
+        digest.split_once(':').is_some_and(|(algorithm, hex)| {
+            !algorithm.is_empty() && hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    });
+    let (domain, rest) = match path.split_once('/') {
+        Some((first, rest))
+            if first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first =>
+        {
+            (Some(first), rest)
+        }
+        _ => (None, path),
+    };
+    let domain_fine = domain.is_none_or(|domain| {
+        let host = domain.split_once(':').map_or(domain, |(host, _)| host);
+        host.split('.').all(|part| {
+            part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !part.is_empty()
+                && !part.starts_with('-')
+                && !part.ends_with('-')
+        })
+    });
+    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let parts_fine = rest.split('/').all(|part| {
+        let ends = part.bytes().next().is_some_and(lower) && part.bytes().last().is_some_and(lower);
+        ends && part.bytes().all(|b| lower(b) || b"._-".contains(&b))
+            && !part.contains("..")
+            && !part.contains("___")
+    });
+    let id = domain.is_none() && rest.len() == 64 && rest.bytes().all(|b| b.is_ascii_hexdigit());
+    tag_fine && digest_fine && domain_fine && parts_fine && !id
 }
 
 fn volume(volume: &mut Value) {

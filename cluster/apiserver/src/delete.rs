@@ -19,6 +19,27 @@ use crate::write::Failure;
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 const RETRIES_MAX: usize = 10;
+/// Kinds whose deletion is answered with the object even when it is gone.
+const ANSWERED_WHOLE: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "pods",
+            "services",
+            "serviceaccounts",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+            "resourcequotas",
+            "namespaces",
+            "podtemplates",
+        ],
+    ),
+    (
+        "storage.k8s.io",
+        &["csidrivers", "storageclasses", "volumeattachments", "csinodes", "volumeattributesclasses"],
+    ),
+    ("resource.k8s.io", &["resourceclaimtemplates", "resourceslices", "resourceclaims", "deviceclasses"]),
+];
 /// Namespaces that stay.
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
@@ -41,6 +62,26 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// As an object of the API.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut options = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
+        if let Some(grace) = self.grace {
+            options["gracePeriodSeconds"] = grace.into();
+        }
+        if let Some(propagation) = self.propagation {
+            options["propagationPolicy"] = format!("{propagation:?}").into();
+        }
+        for (name, value) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(value) = value {
+                options["preconditions"][name] = value.as_str().into();
+            }
+        }
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    }
+
     /// Reads the body, else the query.
     pub(crate) fn read(body: &[u8], query: &Query) -> Result<Options, ApiError> {
         let value: Value = if body.is_empty() {
@@ -216,7 +257,10 @@ async fn attempt(
         return Ok(Deleted { object, gone: true });
     }
     let stored = stored_form(kind, &object);
-    write(server, key, &current, Change::Delete(stored)).await?;
+    // The answer has the revision of the deletion, as the last event has.
+    if let Some(last) = write(server, key, &current, Change::Delete(stored)).await? {
+        object = codec::load(kind, &last);
+    }
     server.after_delete(kind, &old);
     Ok(Deleted { object, gone: true })
 }
@@ -293,7 +337,10 @@ fn set_finalizers(kind: &Kind, options: &Options, object: &mut Value) -> bool {
     let meta = &mut object["metadata"];
     let before: Vec<Value> = meta["finalizers"].as_array().cloned().unwrap_or_default();
     let has = |name: &str| before.iter().any(|known| known == name);
+    let unsaid = options.propagation.is_none() && !has(ORPHAN) && !has(FOREGROUND);
     let (orphan, foreground) = match options.propagation {
+        // As ever, Jobs leave their Pods behind unless told otherwise.
+        None if unsaid && kind.is("batch", "jobs") => (true, false),
         Some(Propagation::Orphan) => (true, false),
         Some(Propagation::Foreground) => (false, true),
         Some(Propagation::Background) => (false, false),
@@ -365,7 +412,11 @@ fn set_deletion(kind: &Kind, object: &mut Value, grace: Option<i64>, marked: boo
 
 /// The body of the answer to a deletion.
 pub(crate) fn answer(kind: &Kind, key: &Key, deleted: &Deleted) -> Value {
-    if deleted.gone && !kind.is("", "pods") {
+    let whole = !kind.is_custom()
+        && ANSWERED_WHOLE
+            .iter()
+            .any(|(group, plurals)| kind.group == *group && plurals.contains(&&*kind.plural));
+    if deleted.gone && !whole {
         let uid = deleted.object["metadata"]["uid"].as_str().unwrap_or_default();
         return status::deleted(&kind.plural, &kind.group, &key.name, uid);
     }

@@ -1,11 +1,15 @@
 //! From a request to an answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
+use crate::admission;
+use crate::admission::attributes::Operation;
 use crate::authorize::authorize;
 use crate::codec::body_json;
 use crate::delete;
@@ -14,11 +18,13 @@ use crate::https::Stopped;
 use crate::impersonate::impersonate;
 use crate::kinds::Kind;
 use crate::kubelet;
+use crate::meter::Overloaded;
 use crate::openapi;
 use crate::patch::Patch;
 use crate::read::{self, Selection};
 use crate::reply::{Body, Reply};
 use crate::request::{Attributes, Form, Media, Path, Query, ResourcePath, negotiate, verb};
+use crate::selector::FieldSelector;
 use crate::server::Server;
 use crate::special;
 use crate::status::ApiError;
@@ -30,9 +36,14 @@ use crate::write;
 
 /// Bytes of a request body.
 const BODY_BYTES_MAX: usize = 3 << 20;
+/// Time in which a body must have come.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Answers a request of an authenticated user.
 pub(crate) async fn handle(server: &Arc<Server>, user: &User, request: Request<Body>) -> Response<Body> {
+    // Held until the answer is made.
+    let share = server.meter.share();
+    let request = request.map(|body| share.count(body));
     let answered = match impersonate(server, user, request.headers()) {
         Ok(user) => route(server, &user, request).await,
         Err(error) => Err(error),
@@ -168,11 +179,11 @@ fn attributes(verb: &str, path: &ResourcePath, query: &Query) -> Attributes {
         attributes.namespace = path.name.clone();
     }
     if path.name.is_empty() && matches!(verb, "list" | "watch" | "deletecollection") {
-        // A list of one name is allowed to those who may see that name.
-        let terms = query.get("fieldSelector").split(',').filter_map(|term| term.split_once('='));
-        let mut names = terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name);
-        if let Some(name) = names.next() {
-            attributes.name = name.trim_start_matches('=').to_owned();
+        // A list of one name is allowed to those who may see that name. It is read as it will be applied: nothing may look
+        // like one name here and like another there.
+        let selector = FieldSelector::read(query.get("fieldSelector"));
+        if let Some(name) = selector.ok().as_ref().and_then(|selector| selector.exact("metadata.name")) {
+            attributes.name = name.to_owned();
         }
     }
     attributes
@@ -223,17 +234,32 @@ fn check_scope(kind: &Kind, path: &ResourcePath, verb: &str) -> Result<(), ApiEr
     Ok(())
 }
 
-/// Reads a body up to its bound.
+/// Reads a body up to its bounds: in size, in time, and in what all bodies may hold together.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let mut body = body;
+    match tokio::time::timeout(BODY_TIME_MAX, collect(body)).await {
+        Ok(read) => read,
+        Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}"));
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            ApiError::bad_request(format!("the body of the request cannot be read: {error}"))
+        let frame = frame.map_err(|error| match error.downcast_ref::<Overloaded>() {
+            Some(overloaded) => {
+                let mut error = ApiError::new(429, "TooManyRequests", overloaded.to_string());
+                error.details.get_or_insert_default().retry_after_seconds = 1;
+                error
+            }
+            None => ApiError::bad_request(format!("the body of the request cannot be read: {error}")),
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > BODY_BYTES_MAX {
-            return Err(ApiError::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}")));
+            return Err(too_large());
         }
         bytes.extend_from_slice(&data);
     }
@@ -268,16 +294,17 @@ async fn main_write(
     match verb {
         "delete" => {
             let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
-            let deleted = delete::delete(server, kind, &key, &options).await?;
-            let answer = delete::answer(kind, &key, &deleted);
-            if answer["kind"] == "Status" {
-                return Ok(Reply::value(200, &answer, Media { form: Form::Plain, ..media }));
+            let warned = orphans_pods(kind, &options);
+            let done = delete_one(server, user, kind, &key, &options, query, media).await;
+            let mut reply = done.unwrap_or_else(|error| Reply::error(&error));
+            if warned {
+                reply.warn(crate::warnings::ORPHANED_PODS);
             }
-            read::value(kind, &answer, media, query)
+            Ok(reply)
         }
         "deletecollection" => {
             let body = body_json(&read_body(body).await?, &head.headers)?;
-            delete_collection(server, kind, &key, query, media, &body).await
+            delete_collection(server, user, kind, &key, query, media, &body).await
         }
         _ => {
             if kind.verbs.iter().all(|verb| verb == "create") {
@@ -289,8 +316,29 @@ async fn main_write(
     }
 }
 
+async fn delete_one(
+    server: &Arc<Server>,
+    user: &User,
+    kind: &Arc<Kind>,
+    key: &Key,
+    options: &delete::Options,
+    query: &Query,
+    media: Media,
+) -> Result<Reply, ApiError> {
+    let warnings = admission::check_deletion(server, user, kind, key, options).await?;
+    let deleted = delete::delete(server, kind, key, options).await?;
+    let answer = delete::answer(kind, key, &deleted);
+    let mut reply = match answer["kind"] == "Status" {
+        true => Reply::value(200, &answer, Media { form: Form::Plain, ..media }),
+        false => read::value(kind, &answer, media, query)?,
+    };
+    warnings.iter().for_each(|warning| reply.warn(warning));
+    Ok(reply)
+}
+
 async fn delete_collection(
     server: &Arc<Server>,
+    user: &User,
     kind: &Arc<Kind>,
     key: &Key,
     query: &Query,
@@ -298,11 +346,13 @@ async fn delete_collection(
     body: &[u8],
 ) -> Result<Reply, ApiError> {
     let mut options = delete::Options::read(body, query)?;
+    let warned = orphans_pods(kind, &options);
     let selection = Selection::parse(kind, &key.namespace, "", query)?;
     let page = read::page(server, &selection, query).await?;
     for object in &page.objects {
         let key = Key::new(kind.storage(), &object.namespace, &object.name);
         options.uid = Some(object.uid.to_string());
+        admission::check_deletion(server, user, kind, &key, &options).await?;
         match delete::delete(server, kind, &key, &options).await {
             Ok(_) => {}
             // Gone or replaced in between: not ours to delete.
@@ -311,7 +361,16 @@ async fn delete_collection(
         }
     }
     let list = read::list_json(kind, &page);
-    Ok(Reply::json(200, list, Media { form: Form::Plain, ..media }))
+    let mut reply = Reply::json(200, list, Media { form: Form::Plain, ..media });
+    if warned {
+        reply.warn(crate::warnings::ORPHANED_PODS);
+    }
+    Ok(reply)
+}
+
+/// Whether a deletion leaves the Pods of Jobs behind without having been told to.
+fn orphans_pods(kind: &Kind, options: &delete::Options) -> bool {
+    kind.is("batch", "jobs") && options.propagation.is_none()
 }
 
 /// create, update and patch, through any door.
@@ -346,6 +405,8 @@ pub(crate) async fn write_object(
         validation,
         warnings: Vec::new(),
         door,
+        options,
+        hooks: true,
     };
     let result = match verb {
         "create" => {
@@ -368,7 +429,13 @@ pub(crate) async fn write_object(
             if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !dry_run {
                 server.sync_crd(outcome.object["metadata"]["name"].as_str().unwrap_or_default()).await;
             }
-            warnings.extend(special::warnings(kind, &outcome.object));
+            if !outcome.created {
+                // Those of a new object are given before it can fail for other reasons.
+                warnings.extend(crate::warnings::warnings(kind, &outcome.object, false, outcome.bumped));
+            }
+            if outcome.created && kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+                warnings.extend(crate::crd::warnings(&outcome.object));
+            }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
             let mut reply = read::value(kind, &outcome.object, media, query)?;
             if outcome.created {
@@ -413,7 +480,7 @@ async fn subresource(
         "binding" | "eviction" => {
             let (head, body) = request.into_parts();
             let body = body_json(&read_body(body).await?, &head.headers)?;
-            special::pod(server, kind, &key, name, query, &body, media).await
+            special::pod(server, user, kind, &key, name, query, &body, media).await
         }
         "token" => {
             let (head, body) = request.into_parts();
@@ -421,6 +488,11 @@ async fn subresource(
             token::request::create(server, &key, &body, media)
         }
         "log" | "exec" | "attach" | "portforward" => {
+            if name != "log" {
+                let call = (Operation::Connect, name);
+                let options = kubelet::options(name, query);
+                admission::check_call((server, user, kind), &key, call, &options, false).await?;
+            }
             kubelet::forward(server, &key, name, query, request).await
         }
         _ => Err(ApiError::new(

@@ -106,6 +106,7 @@ pub(crate) async fn serve(server: Arc<Server>, listener: TcpListener, pki: &Pki)
     let address = listener.local_addr().map_err(|source| Error::File { path: "listener".into(), source })?;
     let acceptor = TlsAcceptor::from(Arc::new(tls(pki)?));
     server.ca.send_replace(Some(pki.ca.as_str().into()));
+    crate::published::publish(&server, address).await.map_err(Error::Bootstrap)?;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let task = tokio::spawn(accept(server, listener, acceptor, stopped));
     Ok(Serving { address, stop, task })

@@ -65,6 +65,29 @@ pub(crate) async fn forward(
     }
 }
 
+/// The options of a connection as an object, which admission looks at.
+pub(crate) fn options(subresource: &str, query: &Query) -> Value {
+    let kind = match subresource {
+        "exec" => "PodExecOptions",
+        "attach" => "PodAttachOptions",
+        _ => "PodPortForwardOptions",
+    };
+    let mut options = serde_json::json!({ "kind": kind, "apiVersion": "v1" });
+    for name in ["stdin", "stdout", "stderr", "tty"] {
+        if query.flag(name) {
+            options[name] = true.into();
+        }
+    }
+    if !query.get("container").is_empty() {
+        options["container"] = query.get("container").into();
+    }
+    let command: Vec<&str> = query.all("command").collect();
+    if !command.is_empty() {
+        options["command"] = command.into();
+    }
+    options
+}
+
 /// Not async, so that the compiler need not look into the service.
 fn call(
     kubelet: KubeletService,

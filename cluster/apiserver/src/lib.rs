@@ -4,7 +4,7 @@
 //! every kind: what kinds differ in is data (`data/`, `kinds`), schemas (`schema` for built-in kinds, `crd` for
 //! custom resources) and a small table of functions (`strategy`, `defaults`, `validate`).
 //!
-//! Deliberately left out: answers in protobuf, CEL, admission webhooks, API aggregation, conversion webhooks.
+//! Deliberately left out: answers in protobuf, API aggregation, conversion webhooks.
 //! A request for any of them gets an error that says so.
 //!
 //! ```no_run
@@ -22,6 +22,7 @@ mod api;
 mod authenticate;
 mod authorize;
 mod codec;
+mod components;
 mod convert;
 mod crd;
 mod defaults;
@@ -34,12 +35,14 @@ mod https;
 mod impersonate;
 mod kinds;
 mod kubelet;
+mod meter;
 mod names;
 mod openapi;
 mod patch;
 mod pki;
 mod pod;
 mod proto;
+mod published;
 mod rbac;
 mod read;
 mod reply;
@@ -54,11 +57,14 @@ mod status;
 pub mod store;
 mod strategy;
 mod subresource;
+#[cfg(test)]
+mod suite;
 mod table;
 mod tasks;
 mod token;
 mod user;
 mod validate;
+mod warnings;
 mod write;
 
 pub use api::ApiServer;

@@ -1,19 +1,89 @@
 //! Rules for names, labels and such, with upstream's texts. A function returns what is wrong, or `None`.
 
+pub(crate) mod net;
+pub(crate) mod text;
+
 /// At most 253 characters of lower case labels joined by dots.
 pub(crate) fn subdomain(text: &str) -> Option<String> {
+    subdomain_errors(text).into_iter().next()
+}
+
+/// All that is wrong with a subdomain.
+pub(crate) fn subdomain_errors(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
     if text.len() > 253 {
-        return Some("must be no more than 253 characters".into());
+        wrong.push("must be no more than 253 characters".into());
     }
-    if text.split('.').all(is_label) {
-        return None;
+    if !text.split('.').all(is_label) {
+        wrong.push(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .into(),
+        );
     }
-    Some(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
-         and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-            .into(),
-    )
+    wrong
+}
+
+/// As a subdomain, in any case. For names that no kind checked here has.
+#[cfg(test)]
+pub(crate) fn caseless_subdomain(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push("must be no more than 253 bytes".into());
+    }
+    if !text.to_ascii_lowercase().split('.').all(is_label) {
+        wrong.push(
+            "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an \
+             alphanumeric character (e.g. 'Example.com', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .into(),
+        );
+    }
+    wrong
+}
+
+/// A domain in which a resolver searches: labels may hold underscores.
+pub(crate) fn search_domain(text: &str) -> Vec<String> {
+    let is_label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        let alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = rest.as_bytes();
+        bytes.first().is_some_and(alphanumeric)
+            && bytes.last().is_some_and(alphanumeric)
+            && bytes.iter().all(|b| alphanumeric(b) || b"-_".contains(b))
+    };
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push("must be no more than 253 characters".into());
+    }
+    if !text.split('.').all(is_label) {
+        wrong.push(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must \
+             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')"
+                .into(),
+        );
+    }
+    wrong
+}
+
+/// `*.` and a subdomain.
+pub(crate) fn wildcard(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if text.len() > 253 {
+        wrong.push("must be no more than 253 characters".into());
+    }
+    if !text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        wrong.push(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
+             lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+             '*.example.com', regex used for validation is \
+             '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .into(),
+        );
+    }
+    wrong
 }
 
 fn is_label(text: &str) -> bool {
@@ -63,12 +133,17 @@ pub(crate) fn label_1035(text: &str) -> Vec<String> {
 }
 
 /// Names that may be any path segment.
-pub(crate) fn path_segment(text: &str) -> Option<String> {
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
     if matches!(text, "." | "..") {
-        return Some(format!("may not be '{text}'"));
+        return vec![format!("may not be '{text}'")];
     }
-    let bad = ["/", "%"].iter().find(|bad| text.contains(**bad))?;
-    Some(format!("may not contain '{bad}'"))
+    path_segment_prefix(text)
+}
+
+/// The start of such a name.
+pub(crate) fn path_segment_prefix(text: &str) -> Vec<String> {
+    let bad = ["/", "%"].iter().filter(|bad| text.contains(**bad));
+    bad.map(|bad| format!("may not contain '{bad}'")).collect()
 }
 
 fn is_qualified_part(text: &str) -> bool {
@@ -90,8 +165,13 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
         [prefix, name] => {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".into());
-            } else if let Some(detail) = subdomain(prefix) {
-                wrong.push(format!("prefix part {detail}"));
+            } else {
+                let all = subdomain_errors(prefix).into_iter();
+                wrong.extend(
+                    all.map(|detail| {
+                        format!("prefix part {}", detail.replace("253 characters", "253 bytes"))
+                    }),
+                );
             }
             *name
         }
@@ -125,18 +205,24 @@ pub(crate) fn label_key(text: &str) -> Option<String> {
 
 /// What is wrong with a label value.
 pub(crate) fn label_value(text: &str) -> Option<String> {
+    label_value_errors(text).into_iter().next()
+}
+
+/// All that is wrong with a label value.
+pub(crate) fn label_value_errors(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
     if text.len() > 63 {
-        return Some("must be no more than 63 bytes".into());
+        wrong.push("must be no more than 63 bytes".into());
     }
-    if text.is_empty() || is_qualified_part(text) {
-        return None;
+    if !text.is_empty() && !is_qualified_part(text) {
+        wrong.push(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
+             and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
+             validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+                .into(),
+        );
     }
-    Some(
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start \
-         and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
-         validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-            .into(),
-    )
+    wrong
 }
 
 /// Keys of ConfigMaps and Secrets.
@@ -153,12 +239,27 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
                 .into(),
         );
     }
-    if text == "." {
-        wrong.push("must not be '.'".into());
-    } else if text == ".." {
-        wrong.push("must not be '..'".into());
-    } else if text.starts_with("..") {
-        wrong.push("must not start with '..'".into());
-    }
+    wrong.extend(text::no_parent(text));
     wrong
+}
+
+/// A name such as that of a webhook: a domain of at least three labels.
+pub(crate) fn fully_qualified(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return vec![String::new()];
+    }
+    let wrong = subdomain_errors(text);
+    if !wrong.is_empty() {
+        return vec![wrong.join(",")];
+    }
+    if text.split('.').count() < 3 {
+        return vec!["should be a domain with at least three segments separated by dots".into()];
+    }
+    Vec::new()
+}
+
+pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
 }

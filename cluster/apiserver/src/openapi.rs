@@ -3,7 +3,7 @@
 mod v2;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
@@ -93,12 +93,22 @@ fn index(registry: &Registry, headers: &HeaderMap) -> Reply {
     tagged(json!({ "paths": found }).to_string(), "application/json", headers)
 }
 
-/// Names the content of a document without making it: built-in kinds by the version of the program, others by
-/// their schemas.
+/// What the documents of built-in kinds are made from. Clients keep a document for as long as its hash stays, so that a new program with the
+/// same version must not give an old hash.
+const SOURCES: [&str; 6] = [
+    include_str!("openapi.rs"),
+    include_str!("schema/source.rs"),
+    include_str!("../data/openapi.tsv"),
+    include_str!("../data/fields.tsv"),
+    include_str!("../data/kinds.jsonl"),
+    include_str!("../data/presence.txt"),
+];
+
+/// Names the content of a document without making it: built-in kinds by what they are made from, others by their schemas.
 fn hash_of(registry: &Registry, group: &str, version: &str) -> String {
     use sha2::Digest;
     let mut digest = sha2::Sha256::new();
-    digest.update(concat!(env!("CARGO_PKG_VERSION"), "/1.36").as_bytes());
+    digest.update(sources());
     digest.update(format!("{group}/{version}").as_bytes());
     for kind in registry.groups[group][version].values() {
         digest.update(kind.kind.as_bytes());
@@ -108,6 +118,17 @@ fn hash_of(registry: &Registry, group: &str, version: &str) -> String {
         }
     }
     hex::encode_upper(digest.finalize())
+}
+
+fn sources() -> &'static [u8] {
+    use sha2::Digest;
+    static DIGEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut digest = sha2::Sha256::new();
+        digest.update(concat!(env!("CARGO_PKG_VERSION"), "/1.36").as_bytes());
+        SOURCES.iter().for_each(|source| digest.update(source.as_bytes()));
+        digest.finalize().to_vec()
+    });
+    &DIGEST
 }
 
 fn document(server: &Server, path: &str) -> Option<Arc<String>> {
@@ -130,7 +151,14 @@ fn make(registry: &Registry, group: &str, version: &str) -> Value {
         "io.k8s.api.autoscaling.v1.Scale",
         "io.k8s.api.policy.v1.Eviction",
         "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
     ]);
+    if group.is_empty() {
+        // A subresource of ServiceAccounts.
+        names.push("io.k8s.api.authentication.v1.TokenRequest");
+    }
     let mut schemas: Map<String, Value> = source::definitions(names).into_iter().collect();
     schemas.insert(
         format!("{META}.Patch"),
@@ -149,7 +177,9 @@ fn make(registry: &Registry, group: &str, version: &str) -> Value {
             schema["x-kubernetes-group-version-kind"] =
                 json!([{ "group": kind.group, "version": kind.version, "kind": kind.kind }]);
         }
-        schemas.insert(format!("{name}List"), list_schema(kind, &name));
+        if kind.verbs.iter().any(|verb| verb == "list") {
+            schemas.insert(format!("{name}List"), list_schema(kind, &name));
+        }
         add_paths(kind, &name, &mut paths);
     }
     json!({
@@ -169,25 +199,91 @@ fn tune(schemas: &mut Map<String, Value>) {
         schema["oneOf"] = json!([{ "type": "string" }, { "type": "number" }]);
         schema.as_object_mut().map(|schema| schema.remove("x-kubernetes-int-or-string"));
     }
-    for schema in schemas.values_mut() {
-        for property in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
-            for inner in ["items", "additionalProperties"] {
-                let Some(element) = property.1.get_mut(inner) else { continue };
-                if let Some(reference) = element.get("$ref").cloned() {
-                    let mut wrapped = json!({ "allOf": [{ "$ref": reference }] });
-                    // Elements that are structs default to an empty one.
-                    let name = reference.as_str().unwrap_or_default();
-                    if !name.ends_with("Quantity")
-                        && !name.ends_with("IntOrString")
-                        && !name.ends_with("Time")
-                    {
-                        wrapped["default"] = json!({});
-                    }
-                    *element = wrapped;
-                }
+    for (name, schema) in schemas.iter_mut() {
+        complete(name, schema);
+    }
+}
+
+/// What is required, and the zero values that upstream publishes as defaults: of elements, of values of maps, and of structs that are
+/// always there.
+fn complete(name: &str, schema: &mut Value) {
+    let Some(definition) = schema.as_object_mut() else { return };
+    definition.remove("required");
+    if let Some((required, extra)) = facts().get(name) {
+        if !required.is_empty() {
+            definition.insert("required".into(), required.split(',').collect());
+        }
+        let extra: Value = serde_json::from_str(extra).unwrap_or_default();
+        for (fact, key) in [("unions", "x-kubernetes-unions"), ("kinds", "x-kubernetes-group-version-kind")] {
+            if let Some(value) = extra.get(fact) {
+                definition.insert(key.into(), value.clone());
             }
         }
     }
+    let always = crate::schema::always(name);
+    for (field, property) in
+        definition.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten()
+    {
+        if always.contains(&field.as_str()) {
+            default_to(property, json!({}));
+        }
+        let mut inner = property;
+        while let Some(key) =
+            ["items", "additionalProperties"].into_iter().find(|key| inner.get(key).is_some())
+        {
+            inner = &mut inner[key];
+            let zero = match inner["type"].as_str() {
+                Some("string") if inner["format"] == "byte" => continue,
+                Some("string") => json!(""),
+                Some("integer" | "number") => json!(0),
+                Some("boolean") => json!(false),
+                Some(_) => continue,
+                None if inner.get("$ref").is_some() && !is_scalar(inner) => json!({}),
+                None => continue,
+            };
+            default_to(inner, zero);
+        }
+    }
+}
+
+/// References to what is written as a text or a number, or as anything.
+fn is_scalar(schema: &Value) -> bool {
+    let name = schema["$ref"].as_str().unwrap_or_default();
+    [
+        "Quantity",
+        "IntOrString",
+        "Time",
+        ".v1.JSON",
+        ".JSONSchemaPropsOrArray",
+        ".JSONSchemaPropsOrStringArray",
+        ".JSONSchemaPropsOrBool",
+    ]
+    .iter()
+    .any(|ending| name.ends_with(ending))
+}
+
+/// Sets a default, beside which a reference has to be wrapped.
+fn default_to(schema: &mut Value, zero: Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    if let Some(reference) = schema.remove("$ref") {
+        schema.insert("allOf".into(), json!([{ "$ref": reference }]));
+    }
+    schema.entry("default").or_insert(zero);
+}
+
+/// By type: its required members with commas between, and unions and kinds as JSON; as upstream's server publishes them.
+fn facts() -> &'static HashMap<&'static str, (&'static str, &'static str)> {
+    static FACTS: LazyLock<HashMap<&'static str, (&'static str, &'static str)>> = LazyLock::new(|| {
+        let lines = include_str!("../data/openapi.tsv").lines();
+        lines
+            .map(|line| {
+                let mut parts = line.split('\t');
+                let mut next = || parts.next().unwrap_or_default();
+                (next(), (next(), next()))
+            })
+            .collect()
+    });
+    &FACTS
 }
 
 /// The name under which a kind is published.
@@ -227,8 +323,8 @@ fn list_schema(kind: &Kind, name: &str) -> Value {
         "description": format!("A list of {}.", kind.kind), "type": "object", "required": ["items"],
         "properties": {
             "apiVersion": { "type": "string" }, "kind": { "type": "string" },
-            "items": { "type": "array", "items": reference(name) },
-            "metadata": reference(&format!("{META}.ListMeta")),
+            "items": { "type": "array", "items": { "default": {}, "allOf": [reference(name)] } },
+            "metadata": { "default": {}, "allOf": [reference(&format!("{META}.ListMeta"))] },
         },
         "x-kubernetes-group-version-kind": [{ "group": kind.group, "version": kind.version, "kind": kind.list_kind }],
     })

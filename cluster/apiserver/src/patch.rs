@@ -5,8 +5,9 @@
 use http::HeaderMap;
 use serde_json::{Map, Value};
 
+use crate::schema::decode::DEPTH_MAX;
 use crate::schema::{Shape, decode};
-use crate::status::{ApiError, Cause};
+use crate::status::ApiError;
 
 /// Operations of one JSON patch.
 const OPERATIONS_MAX: usize = 10_000;
@@ -18,6 +19,11 @@ pub(crate) enum PatchKind {
     Strategic,
     Apply,
 }
+
+/// Bytes that the copies of one JSON patch may add; else a few of them would make an object of any size.
+const COPIED_BYTES_MAX: usize = 3 << 20;
+/// Levels below which a JSON patch puts nothing, by path or by what it moves.
+const LEVELS_MAX: usize = DEPTH_MAX;
 
 /// A patch as it came.
 #[derive(Debug)]
@@ -80,14 +86,16 @@ impl Patch {
         let mut object = old.clone();
         match self.kind {
             PatchKind::Json => {
+                let mut copied = 0;
                 for operation in self.value.as_array().into_iter().flatten() {
-                    operate(&mut object, operation).map_err(|detail| match detail {
+                    operate(&mut object, operation, &mut copied).map_err(|detail| match detail {
                         Refused::Malformed(text) => ApiError::bad_request(text),
                         Refused::Failed(text) => {
+                            // Upstream keeps to itself why.
+                            tracing::debug!(%text, "a JSON patch does not apply");
                             let message = "the server rejected our request due to an error in our request";
                             let mut error = ApiError::new(422, "Invalid", message);
-                            error.details.get_or_insert_default().causes =
-                                vec![Cause { reason: "", field: String::new(), message: text }];
+                            error.details = Some(Default::default());
                             error
                         }
                     })?;
@@ -97,6 +105,23 @@ impl Patch {
         }
         Ok(object)
     }
+}
+
+/// Applies the operations of a JSON patch.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub(crate) fn apply_operations(object: &mut Value, operations: &[Value]) -> Result<(), String> {
+    if operations.len() > OPERATIONS_MAX {
+        return Err(format!("a JSON patch may have {OPERATIONS_MAX} operations, got {}", operations.len()));
+    }
+    let mut copied = 0;
+    for operation in operations {
+        operate(object, operation, &mut copied).map_err(|detail| match detail {
+            Refused::Malformed(text) | Refused::Failed(text) => text,
+        })?;
+    }
+    Ok(())
 }
 
 /// RFC 7396.
@@ -123,11 +148,17 @@ enum Refused {
     Failed(String),
 }
 
-fn operate(object: &mut Value, operation: &Value) -> Result<(), Refused> {
+/// `copied` counts the bytes that copies have added.
+fn operate(object: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), Refused> {
     let text = |field: &str| operation[field].as_str();
     let Some(path) = text("path") else {
         return Err(Refused::Failed("operation has no `path`".into()));
     };
+    let levels = path.matches('/').count();
+    let too_deep = || Refused::Failed(format!("{path} leads below {LEVELS_MAX} levels"));
+    if levels > LEVELS_MAX {
+        return Err(too_deep());
+    }
     let failed =
         |what: &str| Refused::Failed(format!("{what} operation does not apply: doc is missing path: {path}"));
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
@@ -167,9 +198,30 @@ fn operate(object: &mut Value, operation: &Value) -> Result<(), Refused> {
                 _ => object.pointer(from).cloned(),
             };
             let moved = moved.ok_or_else(|| failed(op))?;
+            if op == "copy" {
+                *copied += moved.to_string().len();
+                if *copied > COPIED_BYTES_MAX {
+                    return Err(Refused::Failed(format!(
+                        "Unable to copy, the accumulated size increase of copy is {copied}, exceeding the limit {COPIED_BYTES_MAX}"
+                    )));
+                }
+            }
+            if is_deeper(&moved, LEVELS_MAX - levels) {
+                return Err(too_deep());
+            }
             add(object, path, moved).ok_or_else(|| failed(op))
         }
         other => Err(Refused::Malformed(format!("unexpected kind: {}", other.unwrap_or("unknown")))),
+    }
+}
+
+/// Whether anything lies more than so many levels down.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let below = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    match value {
+        Value::Object(map) => map.values().any(below),
+        Value::Array(items) => items.iter().any(below),
+        _ => false,
     }
 }
 

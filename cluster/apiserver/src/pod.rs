@@ -61,8 +61,9 @@ pub(crate) fn job_selector(job: &mut Value) {
             labels[label] = value.clone();
         }
     }
-    if job["spec"]["selector"].is_null() {
-        job["spec"]["selector"] = json!({ "matchLabels": { "batch.kubernetes.io/controller-uid": uid } });
+    let own = &mut job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"];
+    if own.is_null() {
+        *own = uid;
     }
 }
 

@@ -48,7 +48,7 @@ impl Selection {
             known.extend(custom.selectable.iter().map(String::as_str));
         }
         let labels = LabelSelector::parse(query.get("labelSelector"))?;
-        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind.is_custom())?;
+        let fields = FieldSelector::parse(query.get("fieldSelector"), &known, kind)?;
         Ok(Selection { kind: kind.clone(), namespace: namespace.into(), name: name.into(), labels, fields })
     }
 
@@ -151,7 +151,11 @@ pub(crate) async fn get(
     if let Some(wanted) = revision(query)? {
         wait_for(&server.store, wanted).await?;
     }
-    let Some(object) = server.store.get(key) else {
+    let found = match kind.is("", "componentstatuses") {
+        true => crate::components::one(server, &key.name),
+        false => server.store.get(key),
+    };
+    let Some(object) = found else {
         return Err(ApiError::not_found(&kind.plural, &kind.group, &key.name));
     };
     one(kind, &object, media, query)
@@ -330,6 +334,9 @@ pub(crate) async fn page(server: &Server, selection: &Selection, query: &Query) 
         }
     };
     let mut objects: Vec<Arc<Object>> = listing.objects;
+    if kind.is("", "componentstatuses") {
+        objects = crate::components::all(server);
+    }
     objects.retain(|object| {
         let later = after.as_ref().is_none_or(|(namespace, name)| {
             (&*object.namespace, &*object.name) > (namespace.as_str(), name.as_str())

@@ -88,6 +88,14 @@ impl Reply {
         reply
     }
 
+    /// The answer with these warnings, too.
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Reply {
+        for warning in &warnings {
+            self.warn(warning);
+        }
+        self
+    }
+
     /// Adds a `Warning` header.
     pub(crate) fn warn(&mut self, text: &str) {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::codec::{self, body_json};
+use crate::admission;
+use crate::admission::attributes::{Attributes, Operation};
+use crate::codec::{self, FieldValidation, body_json};
 use crate::crd;
 use crate::handle::manager;
 use crate::kinds::Kind;
@@ -13,12 +15,15 @@ use crate::patch::{Patch, PatchKind};
 use crate::read;
 use crate::reply::Reply;
 use crate::request::{Media, Query};
+use crate::schema::{self, Shape, decode};
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
 use crate::store::Key;
 use crate::subresource::Door;
 use crate::user::User;
 use crate::write::{self, Outcome};
+
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 struct Paths {
     spec: String,
@@ -126,13 +131,15 @@ pub(crate) async fn answer(
     }
     let options = if verb == "update" { "UpdateOptions" } else { "PatchOptions" };
     let (dry_run, validation) = write::check_options(query, options)?;
-    let wanted = match verb {
-        "update" => serde_json::from_slice(&body_json(body, headers)?)
-            .map_err(|error| ApiError::bad_request(error.to_string()))?,
+    let shape = Shape::Struct(schema::builtin(SCALE).root);
+    let decoded = match verb {
+        "update" => decode::from_slice(&body_json(body, headers)?, &shape).map_err(|detail| {
+            ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {detail}"))
+        })?,
         _ => {
             let patch = Patch::read(body, headers)?;
             crate::special::check_patch_options(&patch, query)?;
-            match patch.kind {
+            let merged = match patch.kind {
                 // A Scale has no lists, so these three are one.
                 PatchKind::Strategic | PatchKind::Merge | PatchKind::Apply => {
                     let mut merged = scale.clone();
@@ -140,10 +147,54 @@ pub(crate) async fn answer(
                     merged
                 }
                 PatchKind::Json => patch.apply_plain(&scale)?,
+            };
+            let read = match patch.kind {
+                PatchKind::Strategic | PatchKind::Apply => decode::convert(merged, &shape),
+                _ => decode::from_value(merged, &shape),
+            };
+            let wrong = |detail: &str| {
+                let shown = Value::String(patch.text.clone());
+                ApiError::invalid("", "", "", vec![Cause::invalid("patch", &shown, detail)])
+            };
+            let read = read.map_err(|detail| wrong(&detail))?;
+            if validation == FieldValidation::Strict && !read.problems.is_empty() {
+                return Err(wrong(&format!("strict decoding error: {}", read.problems.join(", "))));
             }
+            read
         }
     };
-    let replicas = check(kind, key, &wanted, verb)?;
+    let mut warnings = match validation {
+        FieldValidation::Warn => decoded.problems,
+        FieldValidation::Strict if !decoded.problems.is_empty() => {
+            return Err(ApiError::bad_request(format!(
+                "Scale in version \"v1\" cannot be handled as a Scale: strict decoding error: {}",
+                decoded.problems.join(", ")
+            )));
+        }
+        _ => Vec::new(),
+    };
+    let mut wanted = decoded.value;
+    let asked = Attributes {
+        server,
+        user,
+        operation: Operation::Update,
+        kind,
+        subresource: "scale",
+        namespace: &key.namespace,
+        name: key.name.to_string(),
+        object: Some(&wanted),
+        old: Some(&scale),
+        dry_run,
+        options: write::options_value(options, query),
+    };
+    let (changed, told) = admission::mutate_by_hooks(&asked).await?;
+    let asked = Attributes { object: Some(changed.as_ref().unwrap_or(&wanted)), ..asked };
+    warnings.extend(told);
+    warnings.extend(admission::validate_by_hooks(&asked).await?);
+    if let Some(changed) = changed {
+        wanted = changed;
+    }
+    let replicas = check(kind, key, &wanted)?;
     let mut changed = object.clone();
     crd::set_at(&mut changed, &paths(kind).spec, replicas.into());
     let revision = wanted["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -160,23 +211,36 @@ pub(crate) async fn answer(
         dry_run,
         validation,
         warnings: Vec::new(),
-        door: Door::Main,
+        door: Door::of("scale"),
+        options,
+        hooks: false,
     };
     let Outcome { object, .. } = request.update_tree(changed, revision.is_empty()).await?;
     let mut scale = scale_of(kind, &object)?;
     if dry_run {
         scale["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].clone();
     }
-    read::value(kind, &scale, media, query)
+    Ok(read::value(kind, &scale, media, query)?.with_warnings(warnings))
 }
 
-fn check(kind: &Kind, key: &Key, wanted: &Value, verb: &str) -> Result<i64, ApiError> {
+fn check(kind: &Kind, key: &Key, wanted: &Value) -> Result<i64, ApiError> {
     let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
-    if verb == "update" && *name != *key.name {
+    if name.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            key.name
+        )));
+    }
+    if *name != *key.name {
         return Err(ApiError::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
             key.name
         )));
+    }
+    let mut causes = Vec::new();
+    crate::validate::labels(&wanted["metadata"]["labels"], "metadata.labels", &mut causes);
+    if !causes.is_empty() && !kind.is_custom() {
+        return Err(ApiError::invalid("Scale", "autoscaling", &key.name, causes));
     }
     let spec = &wanted["spec"]["replicas"];
     let replicas = match spec {

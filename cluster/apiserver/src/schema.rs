@@ -6,6 +6,7 @@
 //! Leaves out: custom resources (`crd/structural.rs`).
 
 pub(crate) mod decode;
+pub(crate) mod int_or_string;
 mod normal;
 pub(crate) mod quantity;
 pub(crate) mod source;
@@ -23,6 +24,8 @@ const PRESENCE: &str = include_str!("../data/presence.txt");
 #[derive(Clone, Debug)]
 pub(crate) enum Shape {
     String,
+    /// 32 bits, or else 64.
+    Integer32,
     Integer,
     Number,
     Boolean,
@@ -144,6 +147,12 @@ fn compile(name: &str, definition: &Value) -> BTreeMap<String, Field> {
     fields
 }
 
+/// The members of a type that are structs and always there.
+pub(crate) fn always(name: &str) -> Vec<&'static str> {
+    let fields = presence(name).into_iter();
+    fields.filter(|(_, presence)| *presence == Presence::Always).map(|(field, _)| field).collect()
+}
+
 fn presence(name: &str) -> HashMap<&'static str, Presence> {
     static TABLE: LazyLock<HashMap<&'static str, &'static str>> =
         LazyLock::new(|| PRESENCE.lines().filter_map(|line| line.split_once(' ')).collect());
@@ -174,6 +183,7 @@ fn shape(schema: &Value) -> Shape {
             "date-time" => Shape::Time,
             _ => Shape::String,
         },
+        Some("integer") if format == "int32" => Shape::Integer32,
         Some("integer") => Shape::Integer,
         Some("number") => Shape::Number,
         Some("boolean") => Shape::Boolean,

@@ -1,22 +1,142 @@
 //! Label and field selectors.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde_json::Value;
+
+use crate::kinds::Kind;
 use crate::status::{ApiError, quote};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a label is compared. `=` and `==` are kept apart, since they are written as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Operator {
     Exists,
     Absent,
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Greater(i64),
-    Less(i64),
+    Equals,
+    DoubleEquals,
+    NotEquals,
+    In,
+    NotIn,
+    Greater,
+    Less,
 }
 
-/// A label selector: all requirements must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct LabelSelector(Vec<(String, Operator)>);
+const OPERATORS: [(&str, Operator); 9] = [
+    ("in", Operator::In),
+    ("notin", Operator::NotIn),
+    ("=", Operator::Equals),
+    ("==", Operator::DoubleEquals),
+    ("!=", Operator::NotEquals),
+    ("gt", Operator::Greater),
+    ("lt", Operator::Less),
+    ("exists", Operator::Exists),
+    ("!", Operator::Absent),
+];
+
+/// One condition of a label selector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Requirement {
+    key: String,
+    operator: Operator,
+    /// Sorted.
+    values: Vec<String>,
+}
+
+impl Requirement {
+    /// Checks a requirement.
+    ///
+    /// # Errors
+    /// Upstream's text.
+    pub(crate) fn new(key: &str, operator: &str, mut values: Vec<String>) -> Result<Requirement, String> {
+        check_key(key)?;
+        let shown = |values: &[String]| Value::from(values.to_vec());
+        let found = OPERATORS.into_iter().find(|(name, _)| *name == operator);
+        let Some((_, operator)) = found else {
+            let names: Vec<String> = OPERATORS.iter().map(|(name, _)| quote(name)).collect();
+            return Err(format!(
+                "operator: Unsupported value: {}: supported values: {}",
+                quote(operator),
+                names.join(", ")
+            ));
+        };
+        let wrong = match (operator, values.len()) {
+            (Operator::In | Operator::NotIn, 0) => "for 'in', 'notin' operators, values set can't be empty",
+            (Operator::Equals | Operator::DoubleEquals | Operator::NotEquals, n) if n != 1 => {
+                "exact-match compatibility requires one single value"
+            }
+            (Operator::Exists | Operator::Absent, n) if n > 0 => {
+                "values set must be empty for exists and does not exist"
+            }
+            (Operator::Greater | Operator::Less, n) if n != 1 => {
+                "for 'Gt', 'Lt' operators, exactly one value is required"
+            }
+            _ => "",
+        };
+        if !wrong.is_empty() {
+            return Err(format!("values: Invalid value: {}: {wrong}", shown(&values)));
+        }
+        if matches!(operator, Operator::Greater | Operator::Less) {
+            for (at, value) in values.iter().enumerate() {
+                if value.parse::<i64>().is_err() {
+                    return Err(format!(
+                        "values[{at}]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                        quote(value)
+                    ));
+                }
+            }
+        }
+        for (at, value) in values.iter().enumerate() {
+            check_value(key, at, value)?;
+        }
+        values.sort();
+        Ok(Requirement { key: key.to_owned(), operator, values })
+    }
+
+    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let value = labels.get(&self.key);
+        let listed = || value.is_some_and(|value| self.values.contains(value));
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
+        let compared = || number(value).zip(number(self.values.first()));
+        match self.operator {
+            Operator::Exists => value.is_some(),
+            Operator::Absent => value.is_none(),
+            Operator::In | Operator::Equals | Operator::DoubleEquals => listed(),
+            Operator::NotIn | Operator::NotEquals => !listed(),
+            Operator::Greater => compared().is_some_and(|(value, than)| value > than),
+            Operator::Less => compared().is_some_and(|(value, than)| value < than),
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Requirement { key, operator, values } = self;
+        let joined = values.join(",");
+        match operator {
+            Operator::Exists => f.write_str(key),
+            Operator::Absent => write!(f, "!{key}"),
+            Operator::Equals => write!(f, "{key}={joined}"),
+            Operator::DoubleEquals => write!(f, "{key}=={joined}"),
+            Operator::NotEquals => write!(f, "{key}!={joined}"),
+            Operator::In => write!(f, "{key} in ({joined})"),
+            Operator::NotIn => write!(f, "{key} notin ({joined})"),
+            Operator::Greater => write!(f, "{key}>{joined}"),
+            Operator::Less => write!(f, "{key}<{joined}"),
+        }
+    }
+}
+
+/// A label selector: all requirements must hold; `None` selects nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LabelSelector(Option<Vec<Requirement>>);
+
+impl Default for LabelSelector {
+    /// Selects everything.
+    fn default() -> LabelSelector {
+        LabelSelector(Some(Vec::new()))
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
@@ -81,7 +201,7 @@ impl Parser {
         self.peek().map(|token| token.text().to_owned()).unwrap_or_default()
     }
 
-    fn requirement(&mut self) -> Result<(String, Operator), String> {
+    fn requirement(&mut self) -> Result<Requirement, String> {
         let absent = self.sign() == Some("!");
         if absent {
             self.at += 1;
@@ -90,19 +210,19 @@ impl Parser {
             Some(Token::Word(key)) => key,
             other => {
                 let found = other.map(|token| token.text().to_owned()).unwrap_or_default();
-                return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
+                return Err(format!("found '{found}', expected: identifier"));
             }
         };
-        check_key(&key)?;
+        // Here the key has no name of its own yet.
+        check_key(&key).map_err(|error| error.replacen("key:", "<nil>:", 1))?;
         if absent {
-            return Ok((key, Operator::Absent));
+            return Requirement::new(&key, "!", Vec::new());
         }
         let operator = match self.peek().cloned() {
-            None | Some(Token::Sign(",")) => return Ok((key, Operator::Exists)),
-            Some(Token::Sign("=" | "==")) => "=",
-            Some(Token::Sign("!=")) => "!=",
-            Some(Token::Sign(">")) => ">",
-            Some(Token::Sign("<")) => "<",
+            None | Some(Token::Sign(",")) => return Requirement::new(&key, "exists", Vec::new()),
+            Some(Token::Sign(sign @ ("=" | "==" | "!="))) => sign,
+            Some(Token::Sign(">")) => "gt",
+            Some(Token::Sign("<")) => "lt",
             Some(Token::Word(word)) if word == "in" => "in",
             Some(Token::Word(word)) if word == "notin" => "notin",
             Some(other) => {
@@ -114,24 +234,7 @@ impl Parser {
             "in" | "notin" => self.list()?,
             _ => vec![self.single()?],
         };
-        for value in &values {
-            check_value(&key, value)?;
-        }
-        let integer = |values: &[String]| {
-            let text = values.first().cloned().unwrap_or_default();
-            text.parse::<i64>().map_err(|_| {
-                format!(
-                    "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
-                    quote(&text)
-                )
-            })
-        };
-        Ok(match operator {
-            "in" | "=" => (key, Operator::In(values)),
-            "notin" | "!=" => (key, Operator::NotIn(values)),
-            ">" => (key, Operator::Greater(integer(&values)?)),
-            _ => (key, Operator::Less(integer(&values)?)),
-        })
+        Requirement::new(&key, operator, values)
     }
 
     fn single(&mut self) -> Result<String, String> {
@@ -175,6 +278,9 @@ impl Parser {
                 }
             }
         }
+        // In a text, what stands twice counts once.
+        values.sort();
+        values.dedup();
         Ok(values)
     }
 }
@@ -186,53 +292,96 @@ fn check_key(key: &str) -> Result<(), String> {
     }
 }
 
-fn check_value(key: &str, value: &str) -> Result<(), String> {
-    match crate::names::label_value(value) {
-        Some(detail) => Err(format!("values[0][{key}]: Invalid value: {}: {detail}", quote(value))),
+fn check_value(key: &str, at: usize, value: &str) -> Result<(), String> {
+    let wrong = crate::names::label_value_errors(value);
+    match (!wrong.is_empty()).then(|| wrong.join("; ")) {
+        Some(detail) => Err(format!("values[{at}][{key}]: Invalid value: {}: {detail}", quote(value))),
         None => Ok(()),
     }
 }
 
 impl LabelSelector {
     pub(crate) fn parse(text: &str) -> Result<LabelSelector, ApiError> {
+        LabelSelector::read(text).map_err(ApiError::bad_request)
+    }
+
+    fn read(text: &str) -> Result<LabelSelector, String> {
         let mut parser = Parser { tokens: tokens(text), at: 0 };
         let mut requirements = Vec::new();
-        let fail = |detail: String| ApiError::bad_request(format!("unable to parse requirement: {detail}"));
+        match parser.peek() {
+            None | Some(Token::Word(_) | Token::Sign("!")) => {}
+            Some(other) => {
+                return Err(format!("found '{}', expected: !, identifier, or 'end of string'", other.text()));
+            }
+        }
         while parser.peek().is_some() {
-            requirements.push(parser.requirement().map_err(fail)?);
-            match parser.peek() {
+            let requirement = parser.requirement();
+            requirements
+                .push(requirement.map_err(|detail| format!("unable to parse requirement: {detail}"))?);
+            match parser.peek().cloned() {
                 None => break,
                 Some(Token::Sign(",")) => {
                     parser.at += 1;
-                    if parser.peek().is_none() {
-                        return Err(fail("found '', expected: identifier after ','".into()));
+                    match parser.peek() {
+                        Some(Token::Word(_) | Token::Sign("!")) => {}
+                        other => {
+                            let found = other.map(|token| token.text().to_owned()).unwrap_or_default();
+                            return Err(format!("found '{found}', expected: identifier after ','"));
+                        }
                     }
                 }
                 Some(other) => {
-                    return Err(fail(format!("found '{}', expected: ',' or 'end of string'", other.text())));
+                    return Err(format!("found '{}', expected: ',' or 'end of string'", other.text()));
                 }
             }
         }
-        Ok(LabelSelector(requirements))
+        requirements.sort_by(|one: &Requirement, two| one.key.cmp(&two.key));
+        Ok(LabelSelector(Some(requirements)))
     }
 
+    /// Reads a LabelSelector object: nothing selects nothing, an empty one everything.
+    ///
+    /// # Errors
+    /// When a requirement is not valid, in upstream's words.
+    pub(crate) fn from_object(selector: &Value) -> Result<LabelSelector, String> {
+        let Some(selector) = selector.as_object() else { return Ok(LabelSelector(None)) };
+        let mut requirements = Vec::new();
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement::new(key, "=", vec![value])?);
+        }
+        for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+            let key = expression["key"].as_str().unwrap_or_default();
+            let values = expression["values"].as_array().into_iter().flatten();
+            let values: Vec<String> =
+                values.map(|value| value.as_str().unwrap_or_default().to_owned()).collect();
+            let operator = match expression["operator"].as_str().unwrap_or_default() {
+                "In" => "in",
+                "NotIn" => "notin",
+                "Exists" => "exists",
+                "DoesNotExist" => "!",
+                other => return Err(format!("{} is not a valid label selector operator", quote(other))),
+            };
+            let none = values.is_empty();
+            // A Go slice without elements is shown as nothing.
+            let found = Requirement::new(key, operator, values);
+            requirements.push(match none {
+                true => found.map_err(|text| text.replace("Invalid value: []", "Invalid value: null"))?,
+                false => found?,
+            });
+        }
+        requirements.sort_by(|one, two| one.key.cmp(&two.key));
+        Ok(LabelSelector(Some(requirements)))
+    }
+
+    /// Whether everything is selected.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.as_ref().is_some_and(Vec::is_empty)
     }
 
     pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|(key, operator)| {
-            let value = labels.get(key);
-            let number = || value.and_then(|value| value.parse::<i64>().ok());
-            match operator {
-                Operator::Exists => value.is_some(),
-                Operator::Absent => value.is_none(),
-                Operator::In(values) => value.is_some_and(|value| values.contains(value)),
-                Operator::NotIn(values) => value.is_none_or(|value| !values.contains(value)),
-                Operator::Greater(than) => number().is_some_and(|number| number > *than),
-                Operator::Less(than) => number().is_some_and(|number| number < *than),
-            }
-        })
+        let Some(requirements) = &self.0 else { return false };
+        requirements.iter().all(|requirement| requirement.matches(labels))
     }
 }
 
@@ -240,37 +389,55 @@ impl LabelSelector {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSelector(Vec<(String, String, bool)>);
 
+/// Kinds with words of their own for a field that they do not select by.
+fn names_fields_itself(kind: &Kind) -> bool {
+    const CORE: [&str; 7] =
+        ["pods", "nodes", "replicationcontrollers", "events", "namespaces", "secrets", "services"];
+    kind.is_custom()
+        || kind.group.is_empty() && CORE.contains(&&*kind.plural)
+        || matches!(kind.group.as_str(), "events.k8s.io" | "certificates.k8s.io")
+}
+
 impl FieldSelector {
     /// `known` are the fields of the kind.
-    pub(crate) fn parse(text: &str, known: &[&str], custom: bool) -> Result<FieldSelector, ApiError> {
-        let mut terms = Vec::new();
-        for term in split_terms(text) {
-            if term.is_empty() {
+    pub(crate) fn parse(text: &str, known: &[&str], kind: &Kind) -> Result<FieldSelector, ApiError> {
+        let selector = FieldSelector::read(text).map_err(ApiError::bad_request)?;
+        for (field, _, _) in &selector.0 {
+            if known.contains(&field.as_str()) {
                 continue;
             }
+            if kind.is("batch", "jobs") {
+                let text = format!("field label {} not supported for Job", quote(field));
+                return Err(ApiError::bad_request(text));
+            }
+            if names_fields_itself(kind) {
+                return Err(ApiError::bad_request(format!("field label not supported: {field}")));
+            }
+            let names: Vec<String> = known.iter().map(|name| quote(name)).collect();
+            return Err(ApiError::bad_request(format!(
+                "{} is not a known field selector: only {}",
+                quote(field),
+                names.join(", ")
+            )));
+        }
+        Ok(selector)
+    }
+
+    /// Reads the terms, whatever their fields; they are sorted.
+    pub(crate) fn read(text: &str) -> Result<FieldSelector, String> {
+        let mut parts = split_terms(text);
+        parts.sort();
+        let mut terms = Vec::new();
+        for term in parts.into_iter().filter(|term| !term.is_empty()) {
             let split = ["!=", "==", "="]
                 .iter()
                 .filter_map(|sign| Some((term.find(sign)?, *sign)))
                 .min_by_key(|found| found.0);
             let Some((at, sign)) = split else {
-                return Err(ApiError::bad_request(format!(
-                    "invalid selector: '{text}'; can't understand '{term}'"
-                )));
+                return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
             };
-            let field = term[..at].to_owned();
-            let value = unescape(&term[at + sign.len()..]);
-            if !known.contains(&field.as_str()) && custom {
-                return Err(ApiError::bad_request(format!("field label not supported: {field}")));
-            }
-            if !known.contains(&field.as_str()) {
-                let names: Vec<String> = known.iter().map(|name| quote(name)).collect();
-                return Err(ApiError::bad_request(format!(
-                    "{} is not a known field selector: only {}",
-                    quote(&field),
-                    names.join(", ")
-                )));
-            }
-            terms.push((field, value, sign != "!="));
+            let value = unescape(&term[at + sign.len()..])?;
+            terms.push((term[..at].to_owned(), value, sign != "!="));
         }
         Ok(FieldSelector(terms))
     }
@@ -281,6 +448,11 @@ impl FieldSelector {
 
     pub(crate) fn matches(&self, field: impl Fn(&str) -> String) -> bool {
         self.0.iter().all(|(name, value, equal)| (field(name) == *value) == *equal)
+    }
+
+    /// The one value that the selector demands of a field.
+    pub(crate) fn exact(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _, equal)| known == field && *equal).map(|(_, value, _)| value.as_str())
     }
 
     /// Whether only `metadata.name` and `metadata.namespace` are asked for.
@@ -303,19 +475,29 @@ fn split_terms(text: &str) -> Vec<String> {
     terms
 }
 
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> Result<String, String> {
     let mut out = String::new();
-    let mut escaped = false;
-    for c in text.chars() {
-        if c == '\\' && !escaped {
-            escaped = true;
-        } else {
-            out.push(c);
-            escaped = false;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some(c @ ('\\' | ',' | '=')) => out.push(c),
+                other => {
+                    let other = other.map(String::from).unwrap_or_default();
+                    return Err(format!("invalid field selector: invalid escape sequence: \\{other}"));
+                }
+            },
+            ',' | '=' => {
+                return Err(format!("invalid field selector: unescaped character in value: {}", c as u32));
+            }
+            c => out.push(c),
         }
     }
-    out
+    Ok(out)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// The fields by which a kind can be selected beside name and namespace.
 pub(crate) fn known_fields(group: &str, plural: &str) -> &'static [&'static str] {

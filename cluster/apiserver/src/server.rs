@@ -86,6 +86,8 @@ pub(crate) struct Server {
     pub store: Store,
     pub config: Config,
     registry: RwLock<Arc<Registry>>,
+    /// By name; held while the registry is made anew.
+    definitions: Mutex<HashMap<String, Definition>>,
     /// Only one CRD is worked on at a time.
     crd_lock: tokio::sync::Mutex<()>,
     pub reserved: Arc<Reserved>,
@@ -96,11 +98,36 @@ pub(crate) struct Server {
     api_versions: Mutex<HashMap<String, &'static str>>,
     pub open_api: crate::openapi::Cache,
     pub rbac: crate::rbac::Rbac,
+    pub policies: crate::admission::policy::Policies,
+    pub mutating_policies: crate::admission::policy::mutate::MutatingPolicies,
+    pub webhooks: crate::admission::webhook::Webhooks,
+    pub meter: crate::meter::Meter,
     pub issuer: crate::token::Issuer,
     /// The CA of the HTTPS listener, PEM.
     pub ca: tokio::sync::watch::Sender<Option<Arc<str>>>,
     /// Held until the store is closed.
     lock: Mutex<Option<std::fs::File>>,
+}
+
+/// What is served of a stored definition.
+struct Definition {
+    revision: u64,
+    kinds: Vec<Arc<Kind>>,
+    /// The parts that tell whether a name is taken.
+    names: Value,
+}
+
+impl Definition {
+    fn read(revision: u64, crd: &Value) -> Definition {
+        let established = crd::condition(crd, "Established").is_some_and(|found| found["status"] == "True");
+        let kinds = if established { crd::kinds(crd) } else { Vec::new() };
+        let names = json!({
+            "metadata": { "name": crd["metadata"]["name"] },
+            "spec": { "group": crd["spec"]["group"] },
+            "status": { "acceptedNames": crd["status"]["acceptedNames"] },
+        });
+        Definition { revision, kinds: kinds.into_iter().map(Arc::new).collect(), names }
+    }
 }
 
 /// Keeps a definition until its objects are gone.
@@ -129,6 +156,7 @@ impl Server {
             store,
             config,
             registry: RwLock::new(Arc::new(Registry::builtin())),
+            definitions: Mutex::default(),
             crd_lock: tokio::sync::Mutex::new(()),
             reserved: Arc::default(),
             kubelet: RwLock::new(None),
@@ -138,6 +166,10 @@ impl Server {
             api_versions: Mutex::default(),
             open_api: Default::default(),
             rbac: Default::default(),
+            policies: Default::default(),
+            mutating_policies: Default::default(),
+            webhooks: Default::default(),
+            meter: Default::default(),
             issuer,
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),
@@ -205,21 +237,26 @@ impl Server {
         leaked
     }
 
-    /// Serves what the stored definitions say.
+    /// Serves what the stored definitions say. What has not changed is kept as it is.
     pub(crate) fn rebuild_registry(&self) {
+        let mut known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut registry = Registry::builtin();
+        let mut now = HashMap::new();
         for object in self.store.list(crds(), "").objects {
-            let value = object.value();
-            let established =
-                crd::condition(&value, "Established").is_some_and(|found| found["status"] == "True");
-            if established {
-                for kind in crd::kinds(&value) {
-                    registry.add(Arc::new(kind));
-                }
-            }
+            let kept = known.remove(&*object.name).filter(|kept| kept.revision == object.revision);
+            let definition = kept.unwrap_or_else(|| Definition::read(object.revision, &object.value()));
+            definition.kinds.iter().for_each(|kind| registry.add(kind.clone()));
+            now.insert(object.name.to_string(), definition);
         }
+        *known = now;
         *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
         self.open_api.clear();
+    }
+
+    /// The groups and names of all definitions, as far as the names of one depend on them.
+    fn names_of_definitions(&self) -> Vec<Value> {
+        let known = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.values().map(|definition| definition.names.clone()).collect()
     }
 
     /// Brings the status of a definition up to date and serves it. Called before the answer to its write, so that a
@@ -228,10 +265,10 @@ impl Server {
         let _guard = self.crd_lock.lock().await;
         let key = Key::new(crds(), "", name);
         let registry = Registry::builtin();
+        self.rebuild_registry();
         loop {
             let Some(seen) = self.store.get_head(&key) else { break };
-            let others: Vec<Value> =
-                self.store.list(crds(), "").objects.iter().map(|object| object.value()).collect();
+            let others = self.names_of_definitions();
             let mut object = seen.value();
             let before = object.clone();
             update_crd_status(&mut object, &others, &registry);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::admission;
+use crate::admission::attributes::Operation;
 use crate::codec;
 use crate::delete;
 use crate::kinds::Kind;
@@ -29,38 +31,6 @@ pub(crate) fn check_patch_options(patch: &Patch, query: &Query) -> Result<(), Ap
         causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
     }
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid("PatchOptions", "meta.k8s.io", "", causes)) }
-}
-
-/// Warnings that go with an accepted object.
-pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "endpoints") => {
-            warnings
-                .push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into());
-        }
-        ("", "pods") => {
-            let spec = &object["spec"];
-            for (at, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
-                if volume["rbd"].is_object() {
-                    warnings.push(format!(
-                        "spec.volumes[{at}].rbd: deprecated in v1.28, non-functional in v1.31+"
-                    ));
-                }
-            }
-            for (at, constraint) in
-                spec["topologySpreadConstraints"].as_array().into_iter().flatten().enumerate()
-            {
-                if constraint["labelSelector"].is_null() {
-                    warnings.push(format!(
-                        "spec.topologySpreadConstraints[{at}].labelSelector: a null labelSelector results in matching no pod"
-                    ));
-                }
-            }
-        }
-        _ => {}
-    }
-    warnings
 }
 
 /// Kinds that can only be created: their answer is worked out, nothing is stored.
@@ -97,8 +67,10 @@ pub(crate) async fn create(
 }
 
 /// `pods/binding` and `pods/eviction`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) async fn pod(
     server: &Arc<Server>,
+    user: &User,
     kind: &Arc<Kind>,
     key: &Key,
     name: &str,
@@ -112,10 +84,24 @@ pub(crate) async fn pod(
     if !named.is_empty() && *named != *key.name {
         return Err(ApiError::bad_request("name in URL does not match name in object"));
     }
-    match name {
-        "binding" => bind(server, key, &object, media).await,
-        _ => evict(server, kind, key, &object, query, media).await,
+    let (ty, api_version) = if name == "binding" { ("Binding", "v1") } else { ("Eviction", "policy/v1") };
+    let mut object = object;
+    for (field, text) in [("kind", ty), ("apiVersion", api_version)] {
+        if object[field].is_null() && object.is_object() {
+            object[field] = text.into();
+        }
     }
+    let dry_run = query.all("dryRun").any(|word| word == "All");
+    let call = (Operation::Create, name);
+    let (changed, warnings) =
+        admission::check_call((server, user, kind), key, call, &object, dry_run).await?;
+    let object = changed.unwrap_or(object);
+    let mut reply = match name {
+        "binding" => bind(server, key, &object, media).await?,
+        _ => evict(server, kind, key, &object, query, media).await?,
+    };
+    warnings.iter().for_each(|warning| reply.warn(warning));
+    Ok(reply)
 }
 
 const TOO_MANY: &str = "Cannot evict pod as it would violate the pod's disruption budget.";

@@ -39,6 +39,11 @@ impl Cause {
         Cause::new("FieldValueInvalid", field, format!("Invalid value: {shown}: {detail}"))
     }
 
+    /// As `invalid`, without a value.
+    pub fn invalid_bare(field: impl Into<String>, detail: &str) -> Cause {
+        Cause::new("FieldValueInvalid", field, format!("Invalid value: {detail}"))
+    }
+
     pub fn type_invalid(field: impl Into<String>, value: &Value, detail: &str) -> Cause {
         Cause::new("FieldValueTypeInvalid", field, format!("Invalid value: {}: {detail}", show(value)))
     }
@@ -71,7 +76,7 @@ impl Cause {
         Cause::new("FieldValueNotSupported", field, message)
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         format!("{}: {}", self.field, self.message)
     }
 }
@@ -114,6 +119,8 @@ pub struct ApiError {
     pub details: Option<Box<Details>>,
     /// `metadata.continue` of a 410.
     pub list_continue: Option<Box<str>>,
+    /// A Status that somebody else has made, such as a webhook: it is answered as it is.
+    pub status: Option<Box<Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -133,7 +140,7 @@ pub(crate) fn qualified(plural: &str, group: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { code, reason, message: message.into(), details: None, list_continue: None }
+        ApiError { code, reason, message: message.into(), details: None, list_continue: None, status: None }
     }
 
     fn about(mut self, plural: &str, group: &str, name: &str) -> ApiError {
@@ -257,6 +264,9 @@ impl ApiError {
 
     /// The object that goes over the wire.
     pub fn to_value(&self) -> Value {
+        if let Some(status) = &self.status {
+            return (**status).clone();
+        }
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code,

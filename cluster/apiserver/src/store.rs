@@ -78,6 +78,11 @@ impl Object {
         Object::index(value, json, revision, key)
     }
 
+    /// An object that is worked out and not kept: it has no revision.
+    pub(crate) fn unstored(value: &Value, key: &Key) -> Object {
+        Object::new(value, 0, key)
+    }
+
     fn index(value: &Value, json: Bytes, revision: u64, key: &Key) -> Object {
         let meta = &value["metadata"];
         let mut labels = BTreeMap::new();

@@ -90,7 +90,9 @@ pub(crate) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
         }
         object
     };
-    !kind.is("scheduling.k8s.io", "priorityclasses") && plain(old) != plain(new)
+    let labels = kind.is("discovery.k8s.io", "endpointslices")
+        && old["metadata"]["labels"] != new["metadata"]["labels"];
+    !kind.is("scheduling.k8s.io", "priorityclasses") && (labels || plain(old) != plain(new))
 }
 
 /// Whether an object under deletion stays until `/finalize` is called.
@@ -102,6 +104,11 @@ pub(crate) fn waits_for_finalize(kind: &Kind, object: &Value) -> bool {
 pub(crate) fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fields::Set> {
     let paths: &[&str] = match door {
         Door::Main if kind.has_status() => &["status"],
+        Door::Status if kind.is("apps", "deployments") => &["spec", "metadata.labels"],
+        Door::Status if kind.is("", "pods") => {
+            &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"]
+        }
+        Door::Status if kind.is_custom() => &["spec", "metadata"],
         Door::Status => &["spec"],
         _ => return None,
     };
@@ -121,6 +128,7 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
     if kind.has_status() && !keeps_status {
         object.as_object_mut().map(|map| map.remove("status"));
     }
+    dropped(kind, None, object);
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => {
             object["status"] = json!({ "phase": "Pending", "qosClass": crate::pod::qos_class(object) });
@@ -137,6 +145,9 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
             }
             let name = object["metadata"]["name"].clone();
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
+        ("", "limitranges") if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() => {
+            object["metadata"]["name"] = uuid::Uuid::new_v4().to_string().into();
         }
         ("", "persistentvolumeclaims") => object["status"] = json!({ "phase": "Pending" }),
         ("", "persistentvolumes") => {
@@ -159,26 +170,121 @@ pub(crate) fn prepare_create(kind: &Kind, object: &mut Value) {
     }
 }
 
-/// What an update through a door cannot change comes from the old object.
-pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut Value) {
-    match door {
-        Door::Main => {
-            if kind.has_status() {
-                copy_or_remove(old, object, "status");
-            }
-            match (kind.group.as_str(), kind.plural.as_str()) {
-                ("", "namespaces") => {
-                    copy_or_remove(&old["spec"].clone(), &mut object["spec"], "finalizers");
-                    let name = object["metadata"]["name"].clone();
-                    object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
-                }
-                ("", "pods") => crate::admission::tolerations(&mut object["spec"]),
-                ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
-                ("apps", "daemonsets") => template_generation(old, object),
-                ("certificates.k8s.io", "certificatesigningrequests") => copy_or_remove(old, object, "spec"),
-                _ => {}
+/// Takes away fields of features that are off, unless the old object has them.
+fn dropped(kind: &Kind, old: Option<&Value>, object: &mut Value) {
+    let unset = |pointer: &str| old.is_none_or(|old| old.pointer(pointer).is_none_or(Value::is_null));
+    let spec = |path: &str| if unset(&format!("/spec/{path}")) { Some(path.to_owned()) } else { None };
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("coordination.k8s.io", "leases") => {
+            for field in ["strategy", "preferredHolder"].into_iter().filter_map(spec) {
+                object["spec"].as_object_mut().map(|spec| spec.remove(&field));
             }
         }
+        ("discovery.k8s.io", "endpointslices") if old.is_none() => {
+            for endpoint in object["endpoints"].as_array_mut().into_iter().flatten() {
+                endpoint.as_object_mut().map(|endpoint| endpoint.remove("deprecatedTopology"));
+            }
+        }
+        ("", "serviceaccounts") => {
+            // Of a Secret that may be used only the name counts.
+            for secret in object["secrets"].as_array_mut().into_iter().flatten() {
+                let name = secret["name"].as_str().unwrap_or_default();
+                *secret = if name.is_empty() { json!({}) } else { json!({ "name": name }) };
+            }
+        }
+        ("", "persistentvolumeclaims") => {
+            data_sources(old.map(|old| &old["spec"]), &mut object["spec"]);
+        }
+        ("", "pods") => {
+            for part in ["nodeAllocatableResourceClaimStatuses"] {
+                if unset(&format!("/status/{part}")) {
+                    object["status"].as_object_mut().map(|status| status.remove(part));
+                }
+            }
+            dropped_of_pods(old.map(|old| &old["spec"]), &mut object["spec"]);
+        }
+        ("apps", plural) => {
+            if plural == "statefulsets" && unset("/spec/updateStrategy/rollingUpdate/maxUnavailable") {
+                let rolling = object.pointer_mut("/spec/updateStrategy/rollingUpdate");
+                rolling.and_then(Value::as_object_mut).map(|rolling| rolling.remove("maxUnavailable"));
+            }
+            let before = old.map(|old| &old["spec"]["template"]["spec"]);
+            dropped_of_pods(before, &mut object["spec"]["template"]["spec"]);
+        }
+        ("batch", "jobs") => {
+            let before = old.map(|old| &old["spec"]["template"]["spec"]);
+            dropped_of_pods(before, &mut object["spec"]["template"]["spec"]);
+        }
+        ("batch", "cronjobs") => {
+            let inner = "/spec/jobTemplate/spec/template/spec";
+            let before = old.and_then(|old| old.pointer(inner));
+            if let Some(spec) = object.pointer_mut(inner) {
+                dropped_of_pods(before, spec);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The two ways to name what a claim is filled from say the same.
+fn data_sources(old: Option<&Value>, spec: &mut Value) {
+    const OLD_WAY: &str = "dataSource";
+    const NEW_WAY: &str = "dataSourceRef";
+    let text = |value: &Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let used = |field: &str| old.is_some_and(|old| !old[field].is_null());
+    if !text(&spec[NEW_WAY], "namespace").is_empty() && !used(NEW_WAY) {
+        spec.as_object_mut().map(|spec| spec.remove(NEW_WAY));
+    }
+    let (group, kind) = (text(&spec[OLD_WAY], "apiGroup"), text(&spec[OLD_WAY], "kind"));
+    let known = group.is_empty() && kind == "PersistentVolumeClaim"
+        || group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot";
+    if !used(OLD_WAY) && !used(NEW_WAY) && spec[NEW_WAY].is_null() && !known {
+        spec.as_object_mut().map(|spec| spec.remove(OLD_WAY));
+    }
+    if spec[OLD_WAY].is_object() && spec[NEW_WAY].is_null() {
+        spec[NEW_WAY] = spec[OLD_WAY].clone();
+    } else if spec[NEW_WAY].is_object()
+        && spec[OLD_WAY].is_null()
+        && text(&spec[NEW_WAY], "namespace").is_empty()
+    {
+        let mut source = spec[NEW_WAY].clone();
+        source.as_object_mut().map(|source| source.remove("namespace"));
+        spec[OLD_WAY] = source;
+    }
+}
+
+fn dropped_of_pods(old: Option<&Value>, spec: &mut Value) {
+    if !spec.is_object() {
+        return;
+    }
+    if old.is_none_or(|old| old["schedulingGroup"].is_null()) {
+        spec.as_object_mut().map(|spec| spec.remove("schedulingGroup"));
+    }
+    let signals = |spec: &Value| {
+        ["containers", "initContainers"].iter().any(|list| {
+            let containers = spec[*list].as_array().into_iter().flatten();
+            containers.into_iter().any(|container| !container["lifecycle"]["stopSignal"].is_null())
+        })
+    };
+    if old.is_some_and(signals) {
+        return;
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            if let Some(lifecycle) = container.get_mut("lifecycle").and_then(Value::as_object_mut) {
+                lifecycle.remove("stopSignal");
+            }
+        }
+    }
+}
+
+/// What an update through a door cannot change comes from the old object.
+pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut Value) {
+    dropped(kind, Some(old), object);
+    match door {
+        Door::Main => main_update(kind, old, object),
+        // A Scale is an update like any other, under another name.
+        Door::Part(name) if name == "scale" => main_update(kind, old, object),
         Door::Status => {
             let status = object["status"].take();
             let meta = object["metadata"].take();
@@ -194,7 +300,7 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
             } else {
                 kept["metadata"] = meta;
                 if kind.group == "apps" || kind.is("", "pods") || kind.is("networking.k8s.io", "ingresses") {
-                    if kind.group == "apps" {
+                    if kind.is("apps", "deployments") {
                         copy_or_remove(&old["metadata"], &mut kept["metadata"], "labels");
                     }
                     copy_or_remove(&old["metadata"], &mut kept["metadata"], "ownerReferences");
@@ -228,6 +334,25 @@ pub(crate) fn prepare_update(kind: &Kind, door: &Door, old: &Value, object: &mut
     }
 }
 
+/// An update through the main door.
+fn main_update(kind: &Kind, old: &Value, object: &mut Value) {
+    if kind.has_status() {
+        copy_or_remove(old, object, "status");
+    }
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "namespaces") => {
+            copy_or_remove(&old["spec"].clone(), &mut object["spec"], "finalizers");
+            let name = object["metadata"]["name"].clone();
+            object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
+        }
+        ("", "pods") => crate::admission::tolerations(&mut object["spec"]),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => stored_versions(object),
+        ("apps", "daemonsets") => template_generation(old, object),
+        ("certificates.k8s.io", "certificatesigningrequests") => copy_or_remove(old, object, "spec"),
+        _ => {}
+    }
+}
+
 fn template_generation(old: &Value, object: &mut Value) {
     let field = crate::defaults::TEMPLATE_GENERATION;
     let before: i64 =
@@ -253,6 +378,10 @@ pub(crate) fn validate(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         crd::check::validate(object, causes);
         return;
     }
+    if kind.group == "admissionregistration.k8s.io" {
+        crate::admission::validate_configuration(kind, None, object, causes);
+        return;
+    }
     if !kind.is_custom() {
         validate::create(kind, object, causes);
     }
@@ -266,15 +395,22 @@ pub(crate) fn validate_update(
     object: &Value,
     causes: &mut Vec<Cause>,
 ) {
-    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && door.is_main() {
-        crd::check::validate_update(old, object, causes);
+    if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
+        match door.is_main() {
+            true => crd::check::validate_update(old, object, causes),
+            false => crd::check::validate_status(object, causes),
+        }
+        return;
+    }
+    if kind.group == "admissionregistration.k8s.io" && door.is_main() {
+        crate::admission::validate_configuration(kind, Some(old), object, causes);
         return;
     }
     if kind.is_custom() {
         return;
     }
     match door {
-        Door::Status => validate::status(kind, object, causes),
+        Door::Status => validate::status(kind, old, object, causes),
         _ => validate::update(kind, door, old, object, causes),
     }
 }

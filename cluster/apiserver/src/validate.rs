@@ -1,19 +1,28 @@
 //! Checks of built-in kinds, with upstream's texts.
 
-pub(crate) use network::service_addresses_are_sound;
+pub(crate) use network::{service_addresses, service_addresses_are_sound};
+pub(crate) use status::status;
 
+mod at;
+mod autoscaling;
 mod certificate;
+mod claim;
+mod cron;
+mod job;
 mod limits;
 mod network;
 mod pod;
 mod rbac;
+mod selector;
+mod small;
+mod status;
 mod workload;
 
 use serde_json::Value;
 
+use self::at::At;
 use crate::kinds::Kind;
 use crate::names;
-use crate::schema::quantity::Quantity;
 use crate::status::Cause;
 use crate::subresource::Door;
 
@@ -26,18 +35,7 @@ const DATA_BYTES_MAX: usize = 1 << 20;
 pub(crate) fn metadata(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
     let meta = &object["metadata"];
     let name = meta["name"].as_str().unwrap_or_default();
-    let generate = meta["generateName"].as_str().unwrap_or_default();
-    if !generate.is_empty() && !kind.is_custom() {
-        // The base may end with a dash, as it is followed by more.
-        let base = format!("{}x", generate.trim_end_matches('-'));
-        for detail in check_name(kind, &base) {
-            causes.push(Cause::invalid(
-                "metadata.generateName",
-                &generate.into(),
-                &detail.replace("254", "253"),
-            ));
-        }
-    }
+    generate_name(kind, meta, causes);
     if name.is_empty() {
         causes.push(Cause::required("metadata.name", "name or generateName is required"));
     } else {
@@ -46,13 +44,30 @@ pub(crate) fn metadata(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
         }
     }
     common(meta, causes);
+    finalizers(kind, meta, causes);
+}
+
+fn generate_name(kind: &Kind, meta: &Value, causes: &mut Vec<Cause>) {
+    let generate = text(meta, "generateName");
+    if generate.is_empty() {
+        return;
+    }
+    // The base may end with a dash, as it is followed by more.
+    let base = format!("{}x", generate.trim_end_matches('-'));
+    for detail in check_name(kind, &base) {
+        causes.push(Cause::invalid("metadata.generateName", &generate.into(), &detail.replace("254", "253")));
+    }
 }
 
 /// Rules for `metadata` of a changed object.
 pub(crate) fn metadata_update(kind: &Kind, old: &Value, object: &Value, causes: &mut Vec<Cause>) {
     let meta = &object["metadata"];
-    let _ = kind;
     common(meta, causes);
+    let whole = |(group, plurals): &(&str, &[&str])| kind.group == *group && plurals.contains(&&*kind.plural);
+    if !kind.is_custom() && CHECKED_AS_NEW.iter().any(whole) {
+        generate_name(kind, meta, causes);
+    }
+    finalizers(kind, meta, causes);
     if meta["uid"] != old["metadata"]["uid"] {
         causes.push(Cause::invalid("metadata.uid", &meta["uid"], "field is immutable"));
     }
@@ -74,26 +89,14 @@ pub(crate) fn metadata_update(kind: &Kind, old: &Value, object: &Value, causes: 
 
 fn common(meta: &Value, causes: &mut Vec<Cause>) {
     labels(&meta["labels"], "metadata.labels", causes);
-    let mut size = 0;
-    for (key, value) in meta["annotations"].as_object().into_iter().flatten() {
-        for detail in names::qualified_name(&key.to_lowercase()) {
-            causes.push(Cause::invalid("metadata.annotations", &key.clone().into(), &detail));
-        }
-        size += key.len() + value.as_str().unwrap_or_default().len();
-    }
-    if size > ANNOTATIONS_BYTES_MAX {
-        causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
-    }
-    for (at, owner) in meta["ownerReferences"].as_array().into_iter().flatten().enumerate() {
+    annotations(&meta["annotations"], "metadata.annotations", causes);
+    for owner in list(&meta["ownerReferences"]) {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                let text =
-                    format!("{} must not be empty", if field == "apiVersion" { "version" } else { field });
-                causes.push(Cause::invalid(
-                    format!("metadata.ownerReferences[{at}].{field}"),
-                    &owner[field],
-                    &text,
-                ));
+                let detail =
+                    if field == "apiVersion" { "version must not be empty" } else { "must not be empty" };
+                // The position is not told.
+                causes.push(Cause::invalid(format!("metadata.ownerReferences.{field}"), &"".into(), detail));
             }
         }
     }
@@ -107,11 +110,51 @@ fn common(meta: &Value, causes: &mut Vec<Cause>) {
         let text = "Only one reference can have Controller set to true. Found \"true\" in references for more than one";
         causes.push(Cause::invalid("metadata.ownerReferences", &meta["ownerReferences"], text));
     }
-    for (at, finalizer) in meta["finalizers"].as_array().into_iter().flatten().enumerate() {
-        let text = finalizer.as_str().unwrap_or_default();
-        for detail in names::qualified_name(text) {
-            causes.push(Cause::invalid(format!("metadata.finalizers[{at}]"), finalizer, &detail));
+}
+
+/// Names of finalizers that need no domain.
+const FINALIZERS: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+
+/// Rules for finalizers; kinds outside the common rules check less.
+fn finalizers(kind: &Kind, meta: &Value, causes: &mut Vec<Cause>) {
+    let list = At::new(&meta["finalizers"], "metadata.finalizers");
+    for finalizer in list.elements() {
+        finalizer.moved(&list.path).qualified(causes);
+    }
+    if kind.is_custom()
+        || kind.is("coordination.k8s.io", "leases")
+        || kind.is("policy", "poddisruptionbudgets")
+    {
+        return;
+    }
+    for finalizer in list.elements() {
+        let name = finalizer.own_text();
+        if !name.contains('/') && !FINALIZERS.contains(&name) {
+            finalizer.invalid("name is neither a standard finalizer name nor is it fully qualified", causes);
         }
+    }
+}
+
+/// Kinds whose update is checked as a creation is, with all of the metadata.
+const CHECKED_AS_NEW: &[(&str, &[&str])] = &[
+    ("", &["pods", "configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts", "limitranges"]),
+    ("batch", &["jobs"]),
+    ("networking.k8s.io", &["ingresses"]),
+    ("discovery.k8s.io", &["endpointslices"]),
+    ("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"]),
+];
+
+/// Rules for annotations at `path`.
+fn annotations(map: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let mut size = 0;
+    for (key, value) in map.as_object().into_iter().flatten() {
+        for detail in names::qualified_name(&key.to_lowercase()) {
+            causes.push(Cause::invalid(path, &key.clone().into(), &detail));
+        }
+        size += key.len() + value.as_str().unwrap_or_default().len();
+    }
+    if size > ANNOTATIONS_BYTES_MAX {
+        causes.push(Cause::too_long(path, ANNOTATIONS_BYTES_MAX));
     }
 }
 
@@ -130,57 +173,51 @@ pub(crate) fn labels(labels: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn check_name(kind: &Kind, name: &str) -> Vec<String> {
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "namespaces") => names::label(name),
-        ("", "services") => names::label(name),
-        ("rbac.authorization.k8s.io", _) => names::path_segment(name).into_iter().collect(),
+        ("", "services") | ("apps", "statefulsets") => names::label(name),
+        ("rbac.authorization.k8s.io" | "policy", _) => names::path_segment(name),
         _ => names::subdomain(name).into_iter().collect(),
     }
 }
 
 /// Checks a new object.
 pub(crate) fn create(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
     match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "pods") => pod::spec(spec, "spec", causes),
+        ("", "pods") => pod::create(object, causes),
         ("", "configmaps") => config(object, causes),
         ("", "secrets") => secret(object, causes),
         ("", "services") => network::service(object, causes),
         ("", "resourcequotas") => limits::quota(object, causes),
         ("", "limitranges") => limits::range(object, causes),
         ("certificates.k8s.io", "certificatesigningrequests") => certificate::request(object, causes),
-        ("", "persistentvolumeclaims") => claim(spec, causes),
+        ("", "persistentvolumeclaims") => claim::spec(&At::new(&object["spec"], "spec"), causes),
         ("apps", "deployments") => workload::deployment(object, causes),
         ("apps", "replicasets") => workload::replica_set(object, causes),
         ("apps", "daemonsets") => workload::daemon_set(object, causes),
-        ("apps", "statefulsets") => workload::stateful_set(object, causes),
-        ("batch", "jobs") => workload::job(object, causes),
-        ("batch", "cronjobs") => workload::cron_job(object, causes),
-        ("networking.k8s.io", "ingresses") => network::ingress(object, causes),
+        ("apps", "statefulsets") => workload::stateful_set(None, object, causes),
+        ("batch", "jobs") => job::job(object, causes),
+        ("batch", "cronjobs") => cron::cron_job(None, object, causes),
+        ("networking.k8s.io", "ingresses") => network::ingress(None, object, causes),
+        ("networking.k8s.io", "ipaddresses") => {
+            let name = &object["metadata"]["name"];
+            let wrong = names::net::ip(name.as_str().unwrap_or_default());
+            causes.extend(wrong.iter().map(|detail| Cause::invalid("metadata.name", name, detail)));
+        }
+        ("networking.k8s.io", "servicecidrs") => {
+            for (at, network) in list(&object["spec"]["cidrs"]).iter().enumerate() {
+                for detail in names::net::cidr(network.as_str().unwrap_or_default()) {
+                    causes.push(Cause::invalid(format!("spec.cidrs[{at}]"), network, &detail));
+                }
+            }
+        }
         ("networking.k8s.io", "networkpolicies") => network::network_policy(object, causes),
-        ("policy", "poddisruptionbudgets") => budget(object, causes),
-        ("autoscaling", "horizontalpodautoscalers") => autoscaler(spec, causes),
+        ("policy", "poddisruptionbudgets") => small::budget(object, causes),
+        ("autoscaling", "horizontalpodautoscalers") => autoscaling::autoscaler(object, causes),
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
             rbac::role(object, kind.namespaced, causes);
         }
         ("rbac.authorization.k8s.io", _) => rbac::binding(object, kind.namespaced, causes),
-        ("coordination.k8s.io", "leases") => {
-            if let Some(seconds) = spec["leaseDurationSeconds"].as_i64().filter(|seconds| *seconds <= 0) {
-                causes.push(Cause::invalid(
-                    "spec.leaseDurationSeconds",
-                    &seconds.into(),
-                    "must be greater than 0",
-                ));
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Checks a status that is written by itself.
-pub(crate) fn status(kind: &Kind, object: &Value, causes: &mut Vec<Cause>) {
-    match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", "services") | ("networking.k8s.io", "ingresses") => network::load_balancer(object, causes),
-        ("", "resourcequotas") => limits::quota(object, causes),
-        ("certificates.k8s.io", "certificatesigningrequests") => certificate::conditions(object, causes),
+        ("coordination.k8s.io", "leases") => small::lease(object, causes),
+        ("discovery.k8s.io", "endpointslices") => small::endpoint_slice(None, object, causes),
         _ => {}
     }
 }
@@ -206,19 +243,17 @@ pub(crate) fn update(kind: &Kind, door: &Door, old: &Value, object: &Value, caus
             secret(object, causes);
         }
         ("", "services", _) => network::service_update(old, object, causes),
-        ("", "persistentvolumeclaims", _) => claim_update(old, object, causes),
-        ("apps", "statefulsets", _) => {
-            create(kind, object, causes);
-            workload::stateful_set_update(old, object, causes);
-        }
+        ("", "persistentvolumeclaims", _) => claim::update(old, object, causes),
+        ("apps", "statefulsets", _) => workload::stateful_set_update(old, object, causes),
         ("apps", "deployments" | "replicasets" | "daemonsets", _) => {
             create(kind, object, causes);
             workload::selector_update(old, object, causes);
         }
-        ("batch", "jobs", _) => {
-            // A Job that was taken once has a sound selector; its uid never changes.
-            create(kind, object, causes);
-            workload::job_update(old, object, causes);
+        ("batch", "jobs", _) => job::job_update(old, object, causes),
+        ("batch", "cronjobs", _) => cron::cron_job(Some(old), object, causes),
+        ("networking.k8s.io", "ingresses", _) => network::ingress(Some(old), object, causes),
+        ("discovery.k8s.io", "endpointslices", _) => {
+            small::endpoint_slice(Some(old), object, causes);
         }
         ("scheduling.k8s.io", "priorityclasses", _) => {
             if old["value"] != object["value"] {
@@ -228,7 +263,10 @@ pub(crate) fn update(kind: &Kind, door: &Door, old: &Value, object: &Value, caus
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings", _) => {
             if old["roleRef"] != object["roleRef"] {
-                causes.push(Cause::invalid("roleRef", &object["roleRef"], "cannot change roleRef"));
+                let members = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+                let members = members.map(|(name, field)| (name, field, Value::String(String::new())));
+                let shown = at::internal(&object["roleRef"], &members);
+                causes.push(Cause::invalid("roleRef", &shown, "cannot change roleRef"));
             }
             create(kind, object, causes);
         }
@@ -252,61 +290,17 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn in_range(number: i64, low: i64, high: i64, path: &str, causes: &mut Vec<Cause>) {
-    if !(low..=high).contains(&number) {
-        causes.push(Cause::invalid(
-            path,
-            &number.into(),
-            &format!("must be between {low} and {high}, inclusive"),
-        ));
+    if let Some(detail) = names::text::in_range(number, low, high) {
+        causes.push(Cause::invalid(path, &number.into(), &detail));
     }
-}
-
-fn at_least_zero(object: &Value, field: &str, path: &str, causes: &mut Vec<Cause>) {
-    if let Some(number) = object[field].as_i64().filter(|number| *number < 0) {
-        causes.push(Cause::invalid(
-            format!("{path}.{field}"),
-            &number.into(),
-            "must be greater than or equal to 0",
-        ));
-    }
-}
-
-/// A word that is given must be one of these.
-fn one_of(object: &Value, field: &str, known: &[&str], path: &str, causes: &mut Vec<Cause>) {
-    if let Some(word) = object[field].as_str()
-        && !known.contains(&word)
-    {
-        causes.push(Cause::not_supported(format!("{path}.{field}"), &word.into(), known));
-    }
-}
-
-/// What is wrong with the name of a port.
-fn port_name(name: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if name.len() > 15 {
-        wrong.push("must be no more than 15 characters".into());
-    }
-    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
-    } else {
-        if !name.bytes().any(|b| b.is_ascii_lowercase()) {
-            wrong.push("must contain at least one letter (a-z)".into());
-        }
-        if name.contains("--") {
-            wrong.push("must not contain consecutive hyphens".into());
-        }
-        if name.starts_with('-') || name.ends_with('-') {
-            wrong.push("must not begin or end with a hyphen".into());
-        }
-    }
-    wrong
 }
 
 /// A port by number or name.
 fn port_number(port: &Value, path: &str, causes: &mut Vec<Cause>) {
     match port {
         Value::String(name) => {
-            causes.extend(port_name(name).iter().map(|detail| Cause::invalid(path, port, detail)));
+            causes
+                .extend(names::text::port_name(name).iter().map(|detail| Cause::invalid(path, port, detail)));
         }
         number => in_range(number.as_i64().unwrap_or(0), 1, 65535, path, causes),
     }
@@ -316,11 +310,8 @@ fn port_number(port: &Value, path: &str, causes: &mut Vec<Cause>) {
 fn int_or_percent(value: &Value, path: &str, causes: &mut Vec<Cause>) {
     match value {
         Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
-                              '93%', regex used for validation is '[0-9]+%')";
-                causes.push(Cause::invalid(path, value, detail));
+            if let Some(detail) = names::text::percent(text) {
+                causes.push(Cause::invalid(path, value, &detail));
             }
         }
         number => {
@@ -387,10 +378,22 @@ fn secret(object: &Value, causes: &mut Vec<Cause>) {
     if size > DATA_BYTES_MAX {
         causes.push(Cause::too_long("data", DATA_BYTES_MAX));
     }
+    let data = |key: &str| object["data"].get(key);
     let required: &[&str] = match text(object, "type") {
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/basic-auth" if data("username").is_none() && data("password").is_none() => {
+            &["username", "password"]
+        }
+        "kubernetes.io/service-account-token" => {
+            const ACCOUNT: &str = "kubernetes.io/service-account.name";
+            if text(&object["metadata"]["annotations"], ACCOUNT).is_empty() {
+                causes.push(Cause::required(format!("metadata.annotations[{ACCOUNT}]"), ""));
+            }
+            &[]
+        }
         _ => &[],
     };
     for key in required {
@@ -400,118 +403,24 @@ fn secret(object: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
-fn claim(spec: &Value, causes: &mut Vec<Cause>) {
-    const MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let modes = list(&spec["accessModes"]);
-    if modes.is_empty() {
-        causes.push(Cause::required("spec.accessModes", "at least 1 access mode is required"));
+/// A path that begins with a domain: `acme.io/foo`.
+fn domain_prefixed_path(place: &At<'_>, causes: &mut Vec<Cause>) {
+    let text = place.own_text();
+    if text.is_empty() {
+        return place.required("", causes);
     }
-    for mode in modes {
-        if !mode.as_str().is_some_and(|mode| MODES.contains(&mode)) {
-            causes.push(Cause::not_supported("spec.accessModes", mode, MODES));
-        }
+    let Some((domain, path)) =
+        text.split_once('/').filter(|(domain, path)| !domain.is_empty() && !path.is_empty())
+    else {
+        return place.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")", causes);
+    };
+    if let Some(detail) = names::subdomain(domain) {
+        place.invalid_as(domain, &detail, causes);
     }
-    if modes.len() > 1 && modes.iter().any(|mode| mode == "ReadWriteOncePod") {
-        causes.push(Cause::forbidden(
-            "spec.accessModes",
-            "may not use ReadWriteOncePod with other access modes",
-        ));
-    }
-    match &spec["resources"]["requests"]["storage"] {
-        Value::Null => causes.push(Cause::required("spec.resources[storage]", "")),
-        size => {
-            let positive = size.as_str().and_then(Quantity::parse).is_some_and(|size| size.nano() > 0);
-            if !positive {
-                causes.push(Cause::invalid("spec.resources[storage]", size, "must be greater than zero"));
-            }
-        }
-    }
-    let class = text(spec, "storageClassName");
-    if !class.is_empty()
-        && let Some(detail) = names::subdomain(class)
-    {
-        causes.push(Cause::invalid("spec.storageClassName", &class.into(), &detail));
-    }
-    one_of(spec, "volumeMode", &["Block", "Filesystem"], "spec", causes);
-}
-
-fn claim_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    claim(&new["spec"], causes);
-    let (before, mut after) = (&old["spec"], new["spec"].clone());
-    let size = |spec: &Value| spec["resources"]["requests"]["storage"].as_str().and_then(Quantity::parse);
-    let bound = old["status"]["phase"] == "Bound";
-    if bound && let (Some(old_size), Some(new_size)) = (size(before), size(&after)) {
-        if new_size.nano() < old_size.nano() {
-            causes.push(Cause::forbidden(
-                "spec.resources.requests.storage",
-                "field can not be less than status.capacity",
-            ));
-        }
-        after["resources"]["requests"]["storage"] = before["resources"]["requests"]["storage"].clone();
-    }
-    if text(before, "volumeName").is_empty() {
-        // Binding sets the name once.
-        crate::write::copy_or_remove(before, &mut after, "volumeName");
-    }
-    if before["storageClassName"].is_null() {
-        crate::write::copy_or_remove(before, &mut after, "storageClassName");
-    }
-    if after != *before {
-        causes.push(Cause::forbidden("spec", "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"));
-    }
-}
-
-fn budget(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        causes.push(Cause::invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set"));
-    }
-    for field in ["minAvailable", "maxUnavailable"] {
-        if !spec[field].is_null() {
-            int_or_percent(&spec[field], &format!("spec.{field}"), causes);
-        }
-    }
-}
-
-fn autoscaler(spec: &Value, causes: &mut Vec<Cause>) {
-    const METRICS: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
-    let (min, max) = (spec["minReplicas"].as_i64().unwrap_or(1), spec["maxReplicas"].as_i64().unwrap_or(0));
-    if min < 1 {
-        causes.push(Cause::invalid("spec.minReplicas", &min.into(), "must be greater than or equal to 1"));
-    }
-    if max < 1 {
-        causes.push(Cause::required("spec.maxReplicas", "must be set and greater than 0"));
-    }
-    if max < min {
-        causes.push(Cause::invalid(
-            "spec.maxReplicas",
-            &max.into(),
-            "must be greater than or equal to `minReplicas`",
-        ));
-    }
-    let target = &spec["scaleTargetRef"];
-    for field in ["kind", "name"] {
-        if text(target, field).is_empty() {
-            causes.push(Cause::required(format!("spec.scaleTargetRef.{field}"), ""));
-        }
-    }
-    if text(target, "apiVersion").is_empty() {
-        causes.push(Cause::invalid(
-            "spec.scaleTargetRef.apiVersion",
-            &"".into(),
-            "apiVersion must specify API group",
-        ));
-    }
-    if let Some(target) = spec["targetCPUUtilizationPercentage"].as_i64().filter(|target| *target < 1) {
-        let field = "spec.targetCPUUtilizationPercentage";
-        causes.push(Cause::invalid(field, &target.into(), "must be greater than 0"));
-    }
-    for (at, metric) in list(&spec["metrics"]).iter().enumerate() {
-        let path = format!("spec.metrics[{at}]");
-        one_of(metric, "type", METRICS, &path, causes);
-        if metric["type"].is_string() {
-            // Upstream reports it again where it looks for the member of that name.
-            one_of(metric, "type", METRICS, &path, causes);
-        }
+    let fine = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-.~%!$&'()*+,;=:".contains(&b));
+    if !fine {
+        let detail =
+            "Invalid path (e.g. 'my/path', regex used for validation is '[A-Za-z0-9/\\-._~%!$&\'()*+,;=:]+')";
+        place.invalid_as(path, detail, causes);
     }
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission;
+use crate::admission::attributes::{Attributes, Operation};
 use crate::codec::{self, FieldValidation};
 use crate::convert;
 use crate::kinds::Kind;
@@ -38,7 +39,7 @@ const MANAGER_LEN_MAX: usize = 128;
 
 /// What all writes have in common.
 pub(crate) struct Request<'a> {
-    pub server: &'a Server,
+    pub server: &'a Arc<Server>,
     pub kind: Arc<Kind>,
     pub key: Key,
     pub query: &'a Query,
@@ -48,11 +49,34 @@ pub(crate) struct Request<'a> {
     pub validation: FieldValidation,
     pub warnings: Vec<String>,
     pub door: Door,
+    /// `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+    pub options: &'static str,
+    /// Whether policies and webhooks are asked; not where the caller has asked already.
+    pub hooks: bool,
+}
+
+/// The query as an object such as `CreateOptions`.
+pub(crate) fn options_value(kind: &str, query: &Query) -> Value {
+    let mut options = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+    for name in ["fieldManager", "fieldValidation"] {
+        if !query.get(name).is_empty() {
+            options[name] = query.get(name).into();
+        }
+    }
+    if query.all("dryRun").any(|word| word == "All") {
+        options["dryRun"] = json!(["All"]);
+    }
+    if query.has("force") {
+        options["force"] = query.flag("force").into();
+    }
+    options
 }
 
 /// The outcome of a write.
 pub(crate) struct Outcome {
     pub created: bool,
+    /// Whether an update has moved the generation.
+    pub bumped: bool,
     pub object: Value,
 }
 
@@ -177,6 +201,30 @@ impl Request<'_> {
         Ok(())
     }
 
+    /// An owner that is named twice is named once, with a warning.
+    fn owners_once(&mut self, object: &mut Value) {
+        let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() else { return };
+        let mut kept: Vec<Value> = Vec::new();
+        let mut twice: Vec<String> = Vec::new();
+        for owner in owners.drain(..) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if kept.contains(&owner) {
+                if !twice.contains(&uid) {
+                    twice.push(uid);
+                }
+            } else {
+                kept.push(owner);
+            }
+        }
+        *owners = kept;
+        if !twice.is_empty() {
+            self.warnings.push(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                twice.join(", ")
+            ));
+        }
+    }
+
     /// Unknown fields of a custom resource are noted and go, and defaults come.
     fn prune(&mut self, object: &mut Value) -> Result<Vec<String>, ApiError> {
         let Some(custom) = self.kind.custom.clone() else { return Ok(Vec::new()) };
@@ -192,6 +240,8 @@ impl Request<'_> {
             crate::crd::structural::drop_nulls(&custom.schema, object);
             custom.schema.set_defaults(object);
         } else {
+            // What a type always holds is there before its own defaults are set.
+            codec::normalize_request(&self.kind, object);
             strategy::defaults(&self.kind, object);
         }
         codec::normalize_request(&self.kind, object);
@@ -272,19 +322,30 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.create_object(object, None).await
+        self.owners_once(&mut object);
+        // What only the server says is forgotten before anybody comes to own it.
+        for field in
+            ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
+            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
+        }
+        self.create_object(object, None, false).await
     }
 
-    /// Creates an object that is read already. `applied` is the wish of a server-side apply.
+    /// Creates an object that is read already. `applied` is the wish of a server-side apply; `by_update`: a PUT found none.
     pub(crate) async fn create_object(
         &mut self,
         mut object: Value,
         applied: Option<&Value>,
+        by_update: bool,
     ) -> Result<Outcome, ApiError> {
         self.check_namespace(&mut object)?;
-        if object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty()) {
-            return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
-        }
+        let versioned = object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty());
+        // A Job without labels shares those of its template, with what the server adds to them.
+        let labels = &object["metadata"]["labels"];
+        let shares_labels = self.kind.is("batch", "jobs")
+            && labels.as_object().is_none_or(|labels| labels.is_empty())
+            && object["spec"]["template"]["metadata"]["labels"].is_object();
         self.defaulted(&mut object);
         if applied.is_none() {
             object = self.track(None, object);
@@ -293,16 +354,26 @@ impl Request<'_> {
             admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
         }
         admission::mutate(self, &mut object).await?;
+        object = self.mutated(Operation::Create, None, object).await?;
         for attempt in 0..GENERATED_NAMES_MAX {
             let mut object = object.clone();
             self.prepare_create(&mut object)?;
+            if shares_labels {
+                object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
+            }
             let name = name_of(&object);
             self.key.name = name.as_str().into();
             let release = self.allocate(None, &mut object)?;
             codec::normalize(&self.kind, &mut object);
             codec::set_type(&mut object, &self.kind);
             self.validate_create(&object)?;
+            let told = self.warnings.len();
+            self.warnings.extend(crate::warnings::warnings(&self.kind, &object, true, false));
+            if versioned && !by_update {
+                return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
+            }
             self.check_grants(None, &object)?;
+            self.hooks_agree(Operation::Create, None, &object).await?;
             let charge = admission::validate(self, None, &object).await?;
             let inserted = self.insert(&object).await;
             if inserted.is_err() {
@@ -321,9 +392,13 @@ impl Request<'_> {
                         && attempt + 1 < GENERATED_NAMES_MAX
                         && self.server.store.get_head(&self.key).is_some()
                     {
+                        self.warnings.truncate(told);
                         continue;
                     }
                     let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
+                    if self.server.store.get_head(&self.key).is_some_and(|object| object.deleting) {
+                        error.message.insert_str(0, "object is being deleted: ");
+                    }
                     if generated {
                         error.details.get_or_insert_default().retry_after_seconds = 1;
                     }
@@ -358,10 +433,17 @@ impl Request<'_> {
     fn validate_create(&self, object: &Value) -> Result<(), ApiError> {
         let name = name_of(object);
         let mut causes = Vec::new();
-        crate::validate::metadata(&self.kind, object, &mut causes);
+        // The rules of budgets leave metadata to what is checked for all kinds, if nothing else is wrong.
+        let later = self.kind.is("policy", "poddisruptionbudgets");
+        if !later {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         strategy::validate(&self.kind, object, &mut causes);
+        if later && causes.is_empty() {
+            crate::validate::metadata(&self.kind, object, &mut causes);
+        }
         if let Some(custom) = &self.kind.custom {
-            custom.schema.validate(object, "", &mut causes);
+            custom.validate(None, object, false, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -385,6 +467,74 @@ impl Request<'_> {
         crate::rbac::escalation::check(self.server, self.user, &self.kind, namespace, old, object)
     }
 
+    /// The object as mutating policies and webhooks leave it.
+    async fn mutated(
+        &mut self,
+        operation: Operation,
+        old: Option<&Value>,
+        object: Value,
+    ) -> Result<Value, ApiError> {
+        if !self.hooks {
+            return Ok(object);
+        }
+        let attributes = self.attributes(operation, old, &object);
+        let (changed, warnings) = admission::mutate_by_hooks(&attributes).await?;
+        self.warnings.extend(warnings);
+        let Some(changed) = changed else { return Ok(object) };
+        let mut object = codec::decode_value(&self.kind, changed, false)
+            .map_err(|detail| codec::cannot_handle(&self.kind, &detail))?
+            .value;
+        self.prune(&mut object)?;
+        self.defaulted(&mut object);
+        if operation == Operation::Create {
+            // What was added gets what the server's own plugins give, such as the token of an injected container.
+            admission::mutate(self, &mut object).await?;
+        }
+        Ok(object)
+    }
+
+    /// Asks the policies and webhooks that only agree or refuse.
+    async fn hooks_agree(
+        &mut self,
+        operation: Operation,
+        old: Option<&Value>,
+        object: &Value,
+    ) -> Result<(), ApiError> {
+        if self.hooks {
+            let warnings = admission::validate_by_hooks(&self.attributes(operation, old, object)).await?;
+            self.warnings.extend(warnings);
+        }
+        Ok(())
+    }
+
+    fn attributes<'r>(
+        &'r self,
+        operation: Operation,
+        old: Option<&'r Value>,
+        object: &'r Value,
+    ) -> Attributes<'r> {
+        let name = match old {
+            Some(_) => self.key.name.to_string(),
+            None => name_of(object),
+        };
+        Attributes {
+            server: self.server,
+            user: self.user,
+            operation,
+            kind: &self.kind,
+            subresource: self.door.name(),
+            namespace: match (self.kind.is("", "namespaces"), old) {
+                (true, Some(_)) => &self.key.name,
+                _ => &self.key.namespace,
+            },
+            name,
+            object: Some(object),
+            old,
+            dry_run: self.dry_run,
+            options: options_value(self.options, self.query),
+        }
+    }
+
     async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
         let stored = self.stored_form(object)?;
         let kind = &self.kind;
@@ -396,14 +546,14 @@ impl Request<'_> {
             if self.server.store.get_head(&self.key).is_some() {
                 return Err(Failure::Retry);
             }
-            return Ok(Outcome { created: true, object: object.clone() });
+            return Ok(Outcome { created: true, bumped: false, object: object.clone() });
         }
         let written = self.store(None, Change::Put(stored), check).await?;
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object.clone(),
         };
-        Ok(Outcome { created: true, object })
+        Ok(Outcome { created: true, bumped: false, object })
     }
 
     /// PUT.
@@ -414,14 +564,15 @@ impl Request<'_> {
         self.check_type(&object)?;
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
-        self.check_name(&object)?;
+        self.owners_once(&mut object);
         self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         self.defaulted(&mut object);
         for _ in 0..=RETRIES_MAX {
             let Some(seen) = self.server.store.get_head(&self.key) else {
-                if strategy::creates_on_update(&self.kind) && self.door.is_main() {
+                if strategy::creates_on_update(&self.kind) && matches!(self.door, Door::Main | Door::Status) {
                     self.may_create()?;
-                    return self.create_object(object, None).await;
+                    return self.create_object(object, None, true).await;
                 }
                 return Err(self.not_found());
             };
@@ -470,8 +621,8 @@ impl Request<'_> {
     }
 
     /// Puts `object` in the place of `seen`. `track`: whether ownership of fields is still to be worked out.
-    async fn replace(&self, seen: &Arc<Object>, object: Value, track: bool) -> Result<Outcome, Failure> {
-        let kind = &self.kind;
+    async fn replace(&mut self, seen: &Arc<Object>, object: Value, track: bool) -> Result<Outcome, Failure> {
+        let kind = &self.kind.clone();
         let old = codec::load(kind, seen);
         let mut object = if track { self.track(Some(&old), object) } else { object };
         self.check_revision(&old, &object, seen)?;
@@ -483,15 +634,18 @@ impl Request<'_> {
                 return Err(ApiError::conflict(&kind.plural, &kind.group, &self.key.name, &text).into());
             }
         }
+        object = self.mutated(Operation::Update, Some(&old), object).await?;
         self.prepare_update(&old, &mut object);
         let release = self.allocate(Some(&old), &mut object)?;
         codec::normalize(kind, &mut object);
         codec::set_type(&mut object, kind);
         self.validate_update(&old, &object)?;
         self.check_grants(Some(&old), &object)?;
+        self.hooks_agree(Operation::Update, Some(&old), &object).await?;
         if same_but_times(&old, &object) {
-            return Ok(Outcome { created: false, object: old });
+            return Ok(Outcome { created: false, bumped: false, object: old });
         }
+        let bumped = old["metadata"]["generation"] != object["metadata"]["generation"];
         let meta = &object["metadata"];
         let gone = !meta["deletionTimestamp"].is_null()
             && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
@@ -501,7 +655,7 @@ impl Request<'_> {
         if self.dry_run {
             admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         // The last state that watchers see is the last one that was stored.
         let charge = admission::validate(self, Some(&old), &object).await?;
@@ -517,13 +671,13 @@ impl Request<'_> {
         if gone {
             self.server.after_delete(kind, &old);
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, object });
+            return Ok(Outcome { created: false, bumped, object });
         }
         let object = match written.object {
             Some(stored) => codec::load(kind, &stored),
             None => object,
         };
-        Ok(Outcome { created: false, object })
+        Ok(Outcome { created: false, bumped, object })
     }
 
     fn check_revision(&self, _old: &Value, object: &Value, seen: &Object) -> Result<(), ApiError> {
@@ -577,9 +731,7 @@ impl Request<'_> {
         crate::validate::metadata_update(&self.kind, old, object, &mut causes);
         strategy::validate_update(&self.kind, &self.door, old, object, &mut causes);
         if let Some(custom) = &self.kind.custom {
-            let mut found = Vec::new();
-            custom.schema.validate(object, "", &mut found);
-            causes.extend(ratchet(old, object, found));
+            custom.validate(Some(old), object, self.door == Door::Status, &mut causes);
         }
         if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
     }
@@ -595,26 +747,6 @@ impl Request<'_> {
         crate::allocate::service(self.server, old, object, self.dry_run)
             .map_err(|causes| self.invalid(&name_of(object), causes))
     }
-}
-
-/// What was invalid before and has not changed is tolerated.
-fn ratchet(old: &Value, object: &Value, found: Vec<Cause>) -> Vec<Cause> {
-    let at = |value: &Value, field: &str| -> Option<Value> {
-        let pointer = format!("/{}", field.replace('[', ".").replace(']', "").replace('.', "/"));
-        value.pointer(&pointer).cloned()
-    };
-    let kept = |cause: &Cause| {
-        let (before, after) = (at(old, &cause.field), at(object, &cause.field));
-        // A missing required field is ratcheted with its parent.
-        match (&before, &after) {
-            (None, None) => {
-                let parent = cause.field.rsplit_once('.').map(|(parent, _)| parent).unwrap_or_default();
-                !parent.is_empty() && at(old, parent).is_some() && at(old, parent) == at(object, parent)
-            }
-            _ => before == after,
-        }
-    };
-    found.into_iter().filter(|cause| !kept(cause)).collect()
 }
 
 pub(crate) fn name_of(object: &Value) -> String {

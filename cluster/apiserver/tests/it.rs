@@ -4,14 +4,18 @@ mod it {
     mod admission;
     mod basics;
     mod collection;
+    mod crds;
     mod definitions;
     mod disk;
     mod facts;
+    mod hostile;
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod policies;
     mod rbac;
     mod store;
     mod transcripts;
     mod watching;
+    mod webhooks;
 }

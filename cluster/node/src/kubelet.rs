@@ -11,10 +11,12 @@ mod ports;
 mod probes;
 mod restart;
 mod status;
+mod tokens;
 mod volumes;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) orphan_grace: Option<Duration>,
     pub(crate) lookup: Box<dyn Lookup>,
     pub(crate) drains: Drains,
+    /// Where Pods reach the API server.
+    pub(crate) api: Option<SocketAddr>,
     ports: Ports,
     /// Pods that are here, for logs and exec: by namespace and name.
     pods: Mutex<HashMap<(String, String), Here>>,
@@ -86,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) data: PathBuf,
     pub(crate) orphan_grace: Option<Duration>,
     pub(crate) drains: Drains,
+    pub(crate) api: Option<SocketAddr>,
 }
 
 impl Shared {
@@ -95,7 +100,7 @@ impl Shared {
             ports.keep(port);
         }
         Ok(Arc::new(Shared {
-            lookup: Box::new(lookup::ApiLookup(parts.client.clone())),
+            lookup: Box::new(lookup::ApiLookup::new(parts.client.clone())),
             client: parts.client,
             runtime: parts.runtime,
             images: parts.images,
@@ -104,6 +109,7 @@ impl Shared {
             data: parts.data,
             orphan_grace: parts.orphan_grace,
             drains: parts.drains,
+            api: parts.api,
             ports,
             pods: Mutex::default(),
             builds: Semaphore::new(2),

@@ -1,8 +1,11 @@
-//! The part of the kubelet's HTTP API that the API server proxies to: logs and exec. An in-process service, never a
+//! The part of the kubelet's HTTP API that the API server proxies to: logs, exec, attach, port-forward. An in-process service, never a
 //! socket; whoever calls it has authorized the request.
 
 mod exec;
 mod logs;
+mod port_forward;
+mod remote_command;
+mod upgrade;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -52,13 +55,16 @@ async fn route(shared: &Shared, request: Request<Body>) -> Result<Response<Body>
         }
         ["exec", namespace, pod, container] => {
             let (here, _) = find(shared, namespace, pod, container)?;
-            exec::serve(request, here, container, &query)
+            exec::exec(request, here, container, &query)
+        }
+        ["attach", namespace, pod, container] => {
+            let (here, _) = find(shared, namespace, pod, container)?;
+            exec::attach(request, here, container, &query)
+        }
+        ["portForward", namespace, pod] => {
+            port_forward::serve(request, on_node(shared, namespace, pod)?, &query)
         }
         ["healthz"] => Ok(text(StatusCode::OK, "ok".to_string())),
-        [what @ ("attach" | "portForward" | "run"), ..] => Err((
-            StatusCode::NOT_IMPLEMENTED,
-            format!("`{what}` is not supported by the process runtime yet"),
-        )),
         _ => Err((StatusCode::NOT_FOUND, "page not found".to_string())),
     }
 }
@@ -70,9 +76,7 @@ fn find(
     pod: &str,
     container: &str,
 ) -> Result<(Here, Option<Container>), Refusal> {
-    let here = shared
-        .here(namespace, pod)
-        .ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node yet")))?;
+    let here = on_node(shared, namespace, pod)?;
     let spec = here.pod.spec.as_ref();
     let mut names =
         spec.iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
@@ -81,6 +85,11 @@ fn find(
     }
     let record = here.handle.state().borrow().containers.get(container).cloned();
     Ok((here, record))
+}
+
+fn on_node(shared: &Shared, namespace: &str, pod: &str) -> Result<Here, Refusal> {
+    let here = shared.here(namespace, pod);
+    here.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{pod}\" is not on this node yet")))
 }
 
 fn text(status: StatusCode, message: String) -> Response<Body> {

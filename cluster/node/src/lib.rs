@@ -19,6 +19,7 @@ mod kubelet_api;
 pub mod logs;
 mod node;
 pub mod runtime;
+mod spdy;
 pub mod supervisor;
 
 pub use error::Error;

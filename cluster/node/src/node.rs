@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct NodeConfig {
     pub pinned: PinnedImages,
     /// Bounds of the forwarder.
     pub limits: Limits,
+    /// Address at which Pods reach the API server over HTTPS: `KUBERNETES_SERVICE_HOST` and `_PORT`.
+    pub api: Option<SocketAddr>,
 }
 
 impl NodeConfig {
@@ -64,6 +67,7 @@ impl NodeConfig {
             home,
             pinned: Arc::new(|| futures::future::ready(None).boxed()),
             limits: Limits::default(),
+            api: None,
         }
     }
 }
@@ -110,6 +114,7 @@ impl Node {
             data: config.data.clone(),
             orphan_grace: config.orphan_grace,
             drains: drains.clone(),
+            api: config.api,
         })?;
         kubelet::register(&shared).await?;
         let (stop, stopped) = watch::channel(false);

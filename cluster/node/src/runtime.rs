@@ -17,7 +17,8 @@ use tokio::sync::watch;
 
 use crate::error::Result;
 pub use crate::supervisor::protocol::{
-    Container, ContainerStart, ContainerState, ExecRequest, ExitRecord, FileEntry, Mount, PodConfig,
+    AttachRequest, Container, ContainerStart, ContainerState, ExecRequest, ExitRecord, FileEntry, Mount,
+    PodConfig,
 };
 
 /// Runs Pods.
@@ -53,6 +54,8 @@ pub trait PodHandle: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<()>>;
     /// Runs a command in a running container.
     fn exec(&self, request: ExecRequest) -> BoxFuture<'_, Result<ExecSession>>;
+    /// Joins the streams of what a running container runs. Ends with it, with code 0 whatever its own is.
+    fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<ExecSession>>;
     /// TCP addresses at which the container's processes listen.
     fn listening<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Vec<SocketAddr>>>;
     /// Folder on this machine for what belongs to the Pod alone and goes with it.

@@ -6,6 +6,7 @@
 //! nothing does. It decides nothing: when to start or restart a container is the kubelet's business. Alone, it only
 //! ends its Pod when dodai has been away for too long.
 
+mod connection;
 mod container;
 mod exec;
 mod init;
@@ -13,14 +14,15 @@ mod log;
 pub mod protocol;
 pub(crate) mod records;
 pub(crate) mod root;
+mod stdin;
 pub(crate) mod sys;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,8 +31,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
+use connection::Connection;
 use container::Slot;
-use protocol::{Event, ExecRequest, PodConfig, REQUEST_BYTES_MAX, Request};
+use protocol::{Event, ExecRequest, PodConfig, Request};
 
 pub(crate) use log::part as log_part;
 pub(crate) use log::{FILES_MAX as LOG_FILES_MAX, LINE_BYTES_MAX as LOG_LINE_BYTES_MAX};
@@ -43,8 +46,6 @@ pub(crate) const LOCK: &str = "lock";
 const CONNECTIONS_MAX: usize = 16;
 /// Commands running in the containers of a Pod at a time.
 const HELPERS_MAX: usize = 32;
-/// Bytes waiting to be taken by dodai; a dodai that takes nothing is dropped and can connect again.
-const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a supervisor stays with nothing running and no dodai.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -76,14 +77,6 @@ struct Supervisor {
     absent_since: Option<Instant>,
     ending: bool,
     _lock: File,
-}
-
-struct Connection {
-    stream: UnixStream,
-    control: bool,
-    received: Vec<u8>,
-    unsent: Vec<u8>,
-    closed: bool,
 }
 
 impl Supervisor {
@@ -133,6 +126,7 @@ impl Supervisor {
                 self.accept();
             }
             self.read_containers();
+            self.show_attached();
             self.serve();
             self.tick();
         }
@@ -159,13 +153,17 @@ impl Supervisor {
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
         ];
         for connection in &self.connections {
-            let mut flags = PollFlags::POLLIN;
+            let mut flags = PollFlags::empty();
+            if !self.is_throttled(connection) {
+                flags |= PollFlags::POLLIN;
+            }
             if !connection.unsent.is_empty() {
                 flags |= PollFlags::POLLOUT;
             }
             fds.push(PollFd::new(connection.stream.as_fd(), flags));
         }
         for run in self.slots.values().filter_map(|slot| slot.run.as_ref()) {
+            fds.extend(run.stdin.waits_for().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLOUT)));
             for file in [&run.stdout, &run.stderr, &run.report].into_iter().flatten() {
                 fds.push(PollFd::new(file.as_fd(), PollFlags::POLLIN));
             }
@@ -298,12 +296,21 @@ impl Supervisor {
         let mut kept = Vec::new();
         for mut connection in connections.drain(..) {
             connection.flush();
+            if connection.attached.is_some() {
+                self.serve_attached(&mut connection);
+                kept.push(connection);
+                continue;
+            }
             connection.fill();
             while let Some(line) = connection.next_line() {
                 match serde_json::from_slice::<Request>(&line) {
                     Ok(Request::Exec { exec }) => {
                         self.exec(&exec, &mut connection);
                         connection.closed = true;
+                    }
+                    Ok(Request::Attach { attach }) => {
+                        self.attach(attach, &mut connection);
+                        break;
                     }
                     Ok(Request::Hello) => {
                         for other in &mut kept {
@@ -320,8 +327,17 @@ impl Supervisor {
             connection.flush();
             kept.push(connection);
         }
+        for gone in kept.iter().filter(|connection| connection.closed) {
+            self.client_gone(gone);
+        }
         kept.retain(|connection| !connection.closed);
         self.connections = kept;
+        for (name, slot) in &mut self.slots {
+            let is_watched = self.connections.iter().any(|connection| connection.is_attached_to(name));
+            if let Some(run) = &mut slot.run {
+                run.is_watched = is_watched;
+            }
+        }
         let present = self.connections.iter().any(|connection| connection.control);
         match (present, self.absent_since) {
             (true, _) => self.absent_since = None,
@@ -357,7 +373,7 @@ impl Supervisor {
                     slot.stop(Duration::ZERO);
                 }
             }
-            Request::Hello | Request::Exec { .. } => {}
+            Request::Hello | Request::Exec { .. } | Request::Attach { .. } => {}
         }
     }
 
@@ -469,62 +485,4 @@ pub(crate) fn lock_holder(pod_dir: &Path) -> Option<i32> {
     // Safety: as in `lock_whole`.
     sys::check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut lock) }).ok()?;
     (lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid)
-}
-
-impl Connection {
-    fn new(stream: UnixStream) -> Connection {
-        Connection { stream, control: false, received: Vec::new(), unsent: Vec::new(), closed: false }
-    }
-
-    fn fill(&mut self) {
-        let mut buffer = [0; 64 * 1024];
-        while !self.closed {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => self.closed = true,
-                Ok(size) => {
-                    self.received.extend_from_slice(&buffer[..size]);
-                    self.closed |= self.received.len() > REQUEST_BYTES_MAX;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.closed = true,
-            }
-        }
-    }
-
-    fn next_line(&mut self) -> Option<Vec<u8>> {
-        let end = self.received.iter().position(|byte| *byte == b'\n')?;
-        let rest = self.received.split_off(end + 1);
-        let mut line = std::mem::replace(&mut self.received, rest);
-        line.pop();
-        Some(line)
-    }
-
-    fn send(&mut self, event: &Event) {
-        self.closed |= self.unsent.len() > UNSENT_BYTES_MAX;
-        if !self.closed {
-            self.unsent.extend(serde_json::to_vec(event).unwrap_or_default());
-            self.unsent.push(b'\n');
-        }
-    }
-
-    fn refuse(&mut self, message: &str) {
-        self.send(&Event::Refused { message: message.to_string() });
-    }
-
-    fn flush(&mut self) {
-        while !self.unsent.is_empty() {
-            // Safety: the stream is open for the whole call.
-            let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
-            match nix::unistd::write(fd, &self.unsent) {
-                Ok(size) => drop(self.unsent.drain(..size)),
-                Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => return,
-                Err(_) => {
-                    self.closed = true;
-                    return;
-                }
-            }
-        }
-    }
 }

@@ -4,7 +4,10 @@ mod controllers {
     mod cases;
     mod jobs;
     mod live;
+    mod planted;
     mod roll_outs;
     mod services;
+    mod transcripts;
+    mod workloads;
     mod world;
 }

@@ -3,9 +3,13 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dodai_api::names::LABEL_ROLE;
+use dodai_secrets::kms::cached::Cached;
+use dodai_secrets::places::{self, Places};
+use dodai_secrets::seal::Keyring;
 use kube::api::LogParams;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -52,8 +56,9 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     ));
     steps.line("");
     machine::require()?;
-    let platform =
-        Platform::start(&data, &Options { listen: args.listen, orphan_grace: Some(grace) }).await?;
+    let keyring = keyring(args, &steps)?;
+    let options = Options { listen: args.listen, orphan_grace: Some(grace), keyring };
+    let platform = Platform::start(&data, &options).await?;
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
 
     let work = serve(global, args, &data, &platform, &manifests, &steps, timeout);
@@ -76,6 +81,35 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     }
     steps.clear();
     result
+}
+
+/// What opens encrypted secrets: the identities at hand, one made at the first start, and the demo identity of the folder.
+fn keyring(args: &Up, steps: &Steps) -> Result<Keyring> {
+    super::secret::forbid_core_dumps();
+    match places::ensure_own() {
+        Ok((file, Some(recipient))) => {
+            steps.note(&format!(
+                "an identity was made for your encrypted secrets: {}; copy it to a safe place, without it nothing that is \
+                 encrypted for {recipient} can be read again",
+                file.display()
+            ));
+        }
+        Ok((_, None)) => {}
+        // Only who has encrypted secrets needs one.
+        Err(error) => steps.note(&format!("no identity of your own: {}", dodai_kit::chain(&error))),
+    }
+    let (_, _, demo) = super::secret::rules_of(&args.dir)?;
+    if let Some(demo) = &demo {
+        steps.note(&format!(
+            "secrets are opened with the demo identity {}: it protects nothing",
+            demo.display()
+        ));
+    }
+    let places = Places { demo, ..Places::default() };
+    let mut keyring = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
+    let kms = Cached::new(Arc::default(), tokio::runtime::Handle::current());
+    keyring.kms = Some(Arc::new(kms));
+    Ok(keyring)
 }
 
 /// Applies, follows, and stays until cancelled. Ends by itself only if what the folder holds cannot be applied.

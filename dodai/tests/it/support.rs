@@ -45,6 +45,8 @@ pub(crate) fn eventually<T>(name: &str, mut what: impl FnMut() -> Option<T>) -> 
 /// A folder with a project, and the dodai that runs it.
 pub(crate) struct Project {
     pub(crate) folder: TempDir,
+    /// The configuration folder of the person who runs it: identities must not mix with the real ones.
+    pub(crate) config: TempDir,
     running: Option<Running>,
 }
 
@@ -56,7 +58,8 @@ struct Running {
 impl Project {
     /// An empty project.
     pub(crate) fn new() -> Project {
-        Project { folder: tempfile::Builder::new().prefix("dodai-").tempdir().unwrap(), running: None }
+        let temporary = |prefix| tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
+        Project { folder: temporary("dodai-"), config: temporary("dodai-config-"), running: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -78,6 +81,10 @@ impl Project {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dodai"));
         command.args(args).current_dir(self.path()).env_remove("KUBECONFIG").env_remove("DODAI_DATA");
+        command.env("XDG_CONFIG_HOME", self.config.path());
+        for name in ["DODAI_AGE_IDENTITY", "DODAI_AGE_IDENTITY_FILE", "SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE"] {
+            command.env_remove(name);
+        }
         command
     }
 

@@ -1,6 +1,7 @@
 //! `App`: makes a Release for each new spec, keeps the history short, tells the App's state.
 
 mod plan;
+mod secrets;
 mod validate;
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use dodai_api::{App, Release};
 use dodai_kit::view::is_controlled_by;
 use dodai_kit::{Controller, Plan, View, Watches};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use kube::ResourceExt;
 
 pub use plan::World;
@@ -28,6 +29,13 @@ impl Controller for AppController {
         watches.owned::<Release>();
         watches.labelled::<Deployment>(LABEL_APP);
         watches.labelled::<Service>(LABEL_APP);
+        watches.mapped::<Secret>(|secret, view| {
+            let namespace = secret.namespace().unwrap_or_default();
+            let name = secret.name_any();
+            let apps = view.list::<App>(Some(&namespace));
+            let named = apps.iter().filter(|app| secrets::named(&app.spec).contains_key(&name));
+            named.map(|app| dodai_kit::Key::of(app.as_ref())).collect()
+        });
         // A Node that tells its interpreters for the first time frees Apps that wait for it.
         watches.mapped::<Node>(|_, view| {
             view.list::<App>(None).iter().map(|app| dodai_kit::Key::of(app.as_ref())).collect()
@@ -48,7 +56,8 @@ impl Controller for AppController {
             .list::<Node>(None)
             .iter()
             .find_map(|node| node.annotations().get(ANNOTATION_INTERPRETERS).cloned());
-        World { app: app.clone(), releases, deployments, services, interpreters }
+        let secrets = secrets::revisions(&app.spec, |name| view.get::<Secret>(&namespace, name));
+        World { app: app.clone(), releases, deployments, services, interpreters, secrets }
     }
 
     fn plan(world: &World) -> Plan {

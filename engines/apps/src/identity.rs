@@ -3,6 +3,8 @@
 //! They are kept in objects for years, so that their input is canonical JSON (keys sorted, no spaces) with a tag in front
 //! that names what is hashed; a change of the recipe would build and migrate everything again.
 
+use std::collections::BTreeMap;
+
 use dodai_api::dodai::app::{AppSpec, Process, Source};
 use dodai_api::dodai::release::ReleaseSpec;
 use serde::Serialize;
@@ -52,9 +54,12 @@ fn canonical(value: &Value, out: &mut String) {
     }
 }
 
-/// Identity of an App's spec: the same spec never makes a second Release.
-pub fn of_spec(spec: &AppSpec) -> String {
-    hash("app-spec", spec)
+/// Identity of an App's spec and of the Secrets that it names: the same never makes a second Release.
+pub fn of_spec(spec: &AppSpec, secrets: &BTreeMap<String, String>) -> String {
+    match secrets.is_empty() {
+        true => hash("app-spec", spec),
+        false => hash("app-spec", &json!({"spec": spec, "secrets": secrets})),
+    }
 }
 
 /// Identity of an image that is built: sources, command, environment and the interpreters of the Node.
@@ -75,10 +80,12 @@ pub fn of_command(spec: &ReleaseSpec) -> Option<String> {
 /// that scaling restarts nothing; a later attempt counts, so that a retry starts fresh Pods.
 pub fn of_process(spec: &ReleaseSpec, process: &Process, attempt: u32) -> String {
     let template = Process { replicas: None, ..process.clone() };
-    let text = hash(
-        "process",
-        &json!({"image": spec.image, "env": spec.env, "volumes": spec.volumes, "process": template}),
-    );
+    let mut input =
+        json!({"image": spec.image, "env": spec.env, "volumes": spec.volumes, "process": template});
+    if !spec.secrets.is_empty() {
+        input["secrets"] = json!(spec.secrets);
+    }
+    let text = hash("process", &input);
     if attempt > 1 { format!("{}-{attempt}", &text[..12]) } else { text[..12].to_owned() }
 }
 
@@ -89,7 +96,10 @@ mod tests {
     #[test]
     fn the_recipe_of_a_hash_never_changes() {
         let spec = AppSpec { image: Some("shop:1".to_owned()), ..AppSpec::default() };
-        assert_eq!(of_spec(&spec), hash("app-spec", &json!({"image": "shop:1", "processes": {}})));
+        assert_eq!(
+            of_spec(&spec, &BTreeMap::new()),
+            hash("app-spec", &json!({"image": "shop:1", "processes": {}}))
+        );
         let value = json!({"b": [1, true, null, "é\n"], "a": {"d": 1.5, "c": {}}});
         let mut text = String::new();
         canonical(&value, &mut text);

@@ -7,6 +7,8 @@ pub enum Reason {
     InvalidSpec,
     /// No Node has told its interpreters yet, so that the identity of a build is unknown.
     WaitingForNode,
+    /// A Secret that the environment names is not there.
+    WaitingForSecret,
     /// Another Release of the App is on its way.
     WaitingForRelease,
     /// A release command of the App still runs or terminates.

@@ -6,32 +6,8 @@ from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DATA_DIR", BASE_DIR / "data"))
-
-
-def _secret_key() -> str:
-    """The key of this installation: from the environment, else made once and kept beside the database."""
-    if key := os.environ.get("DJANGO_SECRET_KEY"):
-        return key
-    file = DATA_DIR / "secret_key"
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        pass
-    try:
-        DATA_DIR.mkdir(parents=True, exist_ok=True)
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return file.read_text().strip()
-    except OSError:
-        # While the image is built there is no data folder, and nothing is signed.
-        return secrets.token_urlsafe(50)
-    key = secrets.token_urlsafe(50)
-    with os.fdopen(handle, "w") as out:
-        out.write(key)
-    return key
-
-
-SECRET_KEY = _secret_key()
+# From the EncryptedSecret `shop`. While the image is built there is none, and nothing is signed.
+SECRET_KEY = os.environ.get("SECRET_KEY") or secrets.token_urlsafe(50)
 DEBUG = os.environ.get("DEBUG") == "1"
 ALLOWED_HOSTS = os.environ.get("ALLOWED_HOSTS", "localhost,127.0.0.1,.localhost").split(",")
 CSRF_TRUSTED_ORIGINS = [origin for origin in os.environ.get("CSRF_TRUSTED_ORIGINS", "").split(",") if origin]

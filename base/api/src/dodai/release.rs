@@ -51,6 +51,9 @@ pub struct ReleaseSpec {
     pub command_identity: Option<String>,
     /// Copied from the App.
     pub processes: BTreeMap<String, Process>,
+    /// The Secrets that the environment names, each with what changes when one of its values does. Never a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, String>,
     /// Copied from the App.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,

@@ -201,7 +201,7 @@ impl Run {
         for (name, json) in fields {
             let (below, path, key) = match (&node.additional, node.properties.get(name)) {
                 (Some(below), _) => (&**below, format!("{path}[{name}]"), Some(name.clone())),
-                (None, Some(below)) => (below, format!("{path}.{name}"), escape(name)),
+                (None, Some(below)) => (below, join(path, name), escape(name)),
                 _ => continue,
             };
             let child = |parent: &Value| match (parent, &key) {
@@ -324,7 +324,7 @@ impl Run {
         let field = match rule.field_path.as_deref() {
             Ok("") | Err(_) => path.to_owned(),
             Ok(below) if below.starts_with('[') => format!("{path}{below}"),
-            Ok(below) => format!("{path}.{below}"),
+            Ok(below) => join(path, below),
         };
         let shown = !matches!(part.json, Json::Object(_) | Json::Array(_));
         let detail = if rule.reason == Reason::Duplicate { String::new() } else { detail };
@@ -378,6 +378,11 @@ impl Run {
         self.problem(node, path, detail);
         self.report.remaining = -1;
     }
+}
+
+/// The root of an object may have no path of its own.
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// JSON as Go prints it: whole numbers without a point.

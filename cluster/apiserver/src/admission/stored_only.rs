@@ -7,17 +7,6 @@ use crate::kinds::Kind;
 /// A warning for an object that has no effect on this server.
 pub(crate) fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
     let instead = match (kind.group.as_str(), kind.plural.as_str()) {
-        (
-            "admissionregistration.k8s.io",
-            "validatingwebhookconfigurations" | "mutatingwebhookconfigurations",
-        ) => "webhooks are not called",
-        (
-            "admissionregistration.k8s.io",
-            "validatingadmissionpolicies"
-            | "validatingadmissionpolicybindings"
-            | "mutatingadmissionpolicies"
-            | "mutatingadmissionpolicybindings",
-        ) => "policies are not evaluated",
         ("apiregistration.k8s.io", "apiservices") if object["spec"]["service"].is_object() => {
             "requests for its group are not handed on"
         }

@@ -1,6 +1,6 @@
 //! Structural schemas of custom resources: pruning, defaults and validation of objects.
 //!
-//! Leaves out: CEL rules (`x-kubernetes-validations`); a CRD that has them is refused, see `crd/check.rs`.
+//! Leaves out: CEL rules (`x-kubernetes-validations`), see `crd/rules.rs`.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,9 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::status::{Cause, show};
+
+/// Checks that upstream makes of every value: its type, its combinations, its enumeration, and itself.
+const CHECKS_PER_VALUE: u32 = 4;
 
 /// `type` of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,35 +244,52 @@ impl Structural {
 
     /// Checks an object; the order of causes is that of the schema.
     pub(crate) fn validate(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
-        if value.is_null() && self.nullable {
-            return;
+        self.check(value, None, path, causes);
+        self.check_unique(value, path, causes);
+    }
+
+    /// Checks a changed object: what is as it was is tolerated, with all that is below it. Elements of lists are found by
+    /// their keys.
+    pub(crate) fn validate_update(&self, value: &Value, old: &Value, path: &str, causes: &mut Vec<Cause>) {
+        self.check(value, Some(old), path, causes);
+        let mut before = Vec::new();
+        self.check_unique(old, path, &mut before);
+        if before.is_empty() {
+            self.check_unique(value, path, causes);
+        }
+    }
+
+    /// Gives the number of checks made, by which alternatives are compared.
+    fn check(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
+        if value.is_null() && self.nullable || old.is_some_and(|old| !old.is_null() && old == value) {
+            return 1;
         }
         if !self.check_type(value, path, causes) {
-            return;
+            return 1;
         }
         self.check_values(value, path, causes);
-        match value {
-            Value::Object(map) => self.check_object(map, path, causes),
-            Value::Array(items) => self.check_array(items, path, causes),
-            Value::String(text) => self.check_string(text, path, causes),
-            Value::Number(number) => {
-                self.check_number(number.as_f64().unwrap_or_default(), value, path, causes)
+        let n_below = match value {
+            Value::Object(map) => self.check_object(map, old, path, causes),
+            Value::Array(items) => self.check_array(items, old, path, causes),
+            Value::String(text) => {
+                self.check_string(text, path, causes);
+                1
             }
-            _ => {}
-        }
-        self.check_junctors(value, path, causes);
+            Value::Number(number) => {
+                self.check_number(number.as_f64().unwrap_or_default(), value, path, causes);
+                1
+            }
+            _ => 1,
+        };
+        CHECKS_PER_VALUE + n_below + self.check_junctors(value, old, path, causes)
     }
 
     fn check_type(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) -> bool {
         let got = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
-            Value::Number(number)
-                if number.is_f64() && number.as_f64().is_some_and(|real| real.fract() != 0.0) =>
-            {
-                "number"
-            }
-            Value::Number(_) => "integer",
+            Value::Number(number) if is_integer(number) => "integer",
+            Value::Number(_) => "number",
             Value::String(_) => "string",
             Value::Array(_) => "array",
             Value::Object(_) => "object",
@@ -305,7 +325,13 @@ impl Structural {
         }
     }
 
-    fn check_object(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+    fn check_object(
+        &self,
+        map: &Map<String, Value>,
+        old: Option<&Value>,
+        path: &str,
+        causes: &mut Vec<Cause>,
+    ) -> u32 {
         let n = map.len() as u64;
         if let (Some(min), _) = self.n_properties
             && n < min
@@ -326,11 +352,14 @@ impl Structural {
         if self.embedded {
             self.check_embedded(map, path, causes);
         }
+        let mut n_matches = 1;
         for (name, inner) in map {
             if let Some(schema) = self.child(name) {
-                schema.validate(inner, &join(path, name), causes);
+                n_matches +=
+                    schema.check(inner, old.and_then(|old| old.get(name)), &join(path, name), causes);
             }
         }
+        n_matches
     }
 
     fn check_embedded(&self, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
@@ -345,7 +374,7 @@ impl Structural {
         }
     }
 
-    fn check_array(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    fn check_array(&self, items: &[Value], old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
         let n = items.len() as u64;
         if let (Some(min), _) = self.n_items
             && n < min
@@ -358,15 +387,48 @@ impl Structural {
         {
             causes.push(Cause::too_many(field_of(path), n as usize, max as usize));
         }
+        let mut n_matches = 1;
         if let Some(schema) = &self.items {
             for (at, item) in items.iter().enumerate() {
-                schema.validate(item, &format!("{path}[{at}]"), causes);
+                n_matches +=
+                    schema.check(item, self.same_element(item, old), &format!("{path}[{at}]"), causes);
             }
         }
-        self.check_unique(items, path, causes);
+        n_matches
     }
 
-    fn check_unique(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    /// The old state of an element of a list.
+    fn same_element<'v>(&self, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
+        if self.list_type.as_deref() != Some("map") {
+            return None;
+        }
+        let same = |old: &&Value| self.list_keys.iter().all(|key| old.get(key) == item.get(key));
+        old?.as_array()?.iter().find(same)
+    }
+
+    /// Sets and maps hold nothing twice.
+    fn check_unique(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+        match value {
+            Value::Object(map) => {
+                for (name, inner) in map {
+                    if let Some(schema) = self.child(name) {
+                        schema.check_unique(inner, &join(path, name), causes);
+                    }
+                }
+            }
+            Value::Array(items) => {
+                self.check_unique_items(items, path, causes);
+                if let Some(schema) = &self.items {
+                    for (at, item) in items.iter().enumerate() {
+                        schema.check_unique(item, &format!("{path}[{at}]"), causes);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_unique_items(&self, items: &[Value], path: &str, causes: &mut Vec<Cause>) {
         let key_of = |item: &Value| -> Value {
             if self.list_type.as_deref() == Some("set") {
                 return item.clone();
@@ -415,6 +477,18 @@ impl Structural {
     }
 
     fn check_number(&self, number: f64, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+        let format = self.format.as_deref().unwrap_or_default();
+        let fits = match (self.ty, format) {
+            (Some(Type::Integer), "int32") => number as i64 == i64::from(number as i32),
+            (Some(Type::Number), "float") => number.abs() <= f64::from(f32::MAX),
+            _ => true,
+        };
+        if !fits {
+            let ty = self.ty.map_or("", Type::name);
+            // Upstream's error knows no field.
+            let text = format!("Checked value must be of type {ty} with format {format} in {path}");
+            causes.push(Cause::invalid("<nil>", &"".into(), &text));
+        }
         if let Some(min) = self.minimum
             && (number < min || self.exclusive.0 && number == min)
         {
@@ -438,43 +512,81 @@ impl Structural {
         }
     }
 
-    fn check_junctors(&self, value: &Value, path: &str, causes: &mut Vec<Cause>) {
-        let passes = |schema: &Structural| {
-            let mut inner = Vec::new();
-            schema.validate(value, path, &mut inner);
-            inner.is_empty()
+    /// Allowed combinations. Of the alternatives none of which fits, the mistakes of that one are named that looks closest.
+    fn check_junctors(&self, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) -> u32 {
+        let try_one = |schema: &Structural| {
+            let mut found = Vec::new();
+            let n_matches = schema.check(value, old, path, &mut found);
+            (found, n_matches)
         };
-        for schema in &self.all_of {
-            schema.validate(value, path, causes);
-        }
-        let mut fail = |what: &str| {
-            let text = format!("{} in body must validate {what}", quoted(path));
+        let mut n_matches = 0;
+        let fail = |what: &str, causes: &mut Vec<Cause>| {
+            let text = format!("{} in body must {what}", quoted(path));
             causes.push(Cause::invalid(field_of(path), value, &text));
         };
-        if !self.any_of.is_empty() && !self.any_of.iter().any(passes) {
-            fail("at least one schema (anyOf)");
+        if !self.any_of.is_empty() {
+            let best = closest(self.any_of.iter().map(try_one));
+            if best.n_valid == 0 {
+                fail("validate at least one schema (anyOf)", causes);
+                causes.extend(best.causes);
+            }
+            n_matches += best.n_matches;
         }
         if !self.one_of.is_empty() {
-            let found = self.one_of.iter().filter(|schema| passes(schema)).count();
-            if found != 1 {
-                let found = if found == 0 {
-                    "none valid".into()
-                } else {
-                    format!("found {found} valid alternatives")
-                };
-                fail(&format!(
-                    "one and only one schema (oneOf). Found {}",
-                    found.trim_start_matches("found ")
-                ));
+            let best = closest(self.one_of.iter().map(try_one));
+            match best.n_valid {
+                0 => {
+                    fail("validate one and only one schema (oneOf). Found none valid", causes);
+                    causes.extend(best.causes);
+                }
+                1 => {}
+                n => {
+                    let what =
+                        format!("validate one and only one schema (oneOf). Found {n} valid alternatives");
+                    fail(&what, causes);
+                }
             }
+            n_matches += best.n_matches;
+        }
+        let mut n_valid = 0;
+        for schema in &self.all_of {
+            let (found, n) = try_one(schema);
+            n_valid += usize::from(found.is_empty());
+            causes.extend(found);
+            n_matches += n;
+        }
+        if n_valid < self.all_of.len() {
+            let none = if n_valid == 0 { ". None validated" } else { "" };
+            fail(&format!("validate all the schemas (allOf){none}"), causes);
         }
         if let Some(schema) = &self.not
-            && passes(schema)
+            && try_one(schema).0.is_empty()
         {
-            let text = format!("{} in body must not validate the schema (not)", quoted(path));
-            causes.push(Cause::invalid(field_of(path), value, &text));
+            fail("not validate the schema (not)", causes);
+        }
+        n_matches
+    }
+}
+
+/// What trying alternatives gave.
+#[derive(Default)]
+struct Closest {
+    n_valid: usize,
+    /// The mistakes of the alternative with most checks, if none is valid.
+    causes: Vec<Cause>,
+    n_matches: u32,
+}
+
+fn closest(tried: impl Iterator<Item = (Vec<Cause>, u32)>) -> Closest {
+    let mut best = Closest::default();
+    for (causes, n_matches) in tried {
+        if causes.is_empty() {
+            best = Closest { n_valid: best.n_valid + 1, causes, n_matches };
+        } else if best.n_valid == 0 && (best.causes.is_empty() || n_matches > best.n_matches) {
+            best = Closest { n_valid: 0, causes, n_matches };
         }
     }
+    best
 }
 
 fn embedded_metadata(meta: &mut Value, path: &str, unknown: &mut Vec<String>) {
@@ -488,6 +600,14 @@ fn embedded_metadata(meta: &mut Value, path: &str, unknown: &mut Vec<String>) {
             keep
         });
     }
+}
+
+/// Whether JavaScript could count with a number, or it was written as one of 64 bits.
+fn is_integer(number: &serde_json::Number) -> bool {
+    const SAFE_MAX: f64 = 9_007_199_254_740_991.0;
+    number.is_i64()
+        || number.is_f64()
+            && number.as_f64().is_some_and(|real| real.fract() == 0.0 && real.abs() <= SAFE_MAX)
 }
 
 fn same(left: &Value, right: &Value) -> bool {

@@ -29,9 +29,14 @@ struct Stream {
     media: Media,
     query: Query,
     watcher: Watcher,
+    /// What was there when the watch began. Lines are made of it when they are wanted, so that a reader who does not read
+    /// costs little.
+    initial: std::vec::IntoIter<Arc<Object>>,
     ready: VecDeque<Bytes>,
     /// A bookmark that follows the initial events.
     initial_end: bool,
+    /// The revision of the initial events.
+    start: u64,
     bookmarks: bool,
     next_bookmark: Instant,
     deadline: Instant,
@@ -77,13 +82,15 @@ pub(crate) async fn watch(
         _ => fastrand::u64(WATCH_TIME_MIN..2 * WATCH_TIME_MIN),
     };
     let now = Instant::now();
-    let mut stream = Stream {
+    let stream = Stream {
         selection,
         media,
         query: query.clone(),
         watcher,
+        initial: initial.into_iter(),
         ready: VecDeque::new(),
         initial_end: send_initial && bookmarks,
+        start,
         bookmarks,
         next_bookmark: now + BOOKMARK_EVERY,
         deadline: now + Duration::from_secs(seconds),
@@ -92,16 +99,9 @@ pub(crate) async fn watch(
         closing: server.closing.subscribe(),
         stopped,
     };
-    for object in &initial {
-        if !stream.selection.matches(object) {
-            continue;
-        }
-        let line = stream.line("ADDED", object)?;
-        stream.ready.push_back(line);
-    }
-    if stream.initial_end {
-        let line = stream.bookmark(start, true)?;
-        stream.ready.push_back(line);
+    // A form that cannot be had is refused with the head of the answer.
+    if matches!(stream.media.form, Form::Discovery(_)) {
+        return Err(not_a_form(stream.media));
     }
     let lines = futures::stream::unfold(stream, |mut stream| async move {
         let line = stream.next().await?;
@@ -118,6 +118,9 @@ impl Stream {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(line) = self.ready.pop_front() {
+                return Some(line);
+            }
+            if let Some(line) = self.next_initial() {
                 return Some(line);
             }
             if self.ended || *self.closing.borrow() {
@@ -164,6 +167,19 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// The next of the initial events, or the bookmark after them.
+    fn next_initial(&mut self) -> Option<Bytes> {
+        while let Some(object) = self.initial.next() {
+            if self.selection.matches(&object)
+                && let Ok(line) = self.line("ADDED", &object)
+            {
+                return Some(line);
+            }
+        }
+        let ends = std::mem::take(&mut self.initial_end);
+        if ends { self.bookmark(self.start, true).ok() } else { None }
     }
 
     fn event(&mut self, event: &Arc<Event>) -> Option<Bytes> {

@@ -8,9 +8,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Number, Value};
 
 use super::Shape;
-use super::quantity::Quantity;
+use super::quantity;
 use crate::status::quote;
 
+const NO_QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 /// Nesting of an object.
 pub(crate) const DEPTH_MAX: usize = 100;
 /// Problems noted for one body.
@@ -29,8 +31,12 @@ struct Context {
     path: String,
     depth: usize,
     problems: Vec<String>,
+    /// Numbers too large for their type are cut, as a conversion between types does, and not refused.
+    cuts: bool,
     /// Our own text of the first error, without serde_json's position.
     error: Option<String>,
+    /// The first error that did not end the reading.
+    soft_error: Option<String>,
 }
 
 /// Reads JSON text.
@@ -42,9 +48,18 @@ pub(crate) fn from_slice(body: &[u8], shape: &Shape) -> Result<Decoded, String> 
     finish(read, context)
 }
 
-/// Reads a tree, for example after a patch.
+/// Reads a tree that would else be written and read as text, as after a JSON patch.
 pub(crate) fn from_value(value: Value, shape: &Shape) -> Result<Decoded, String> {
-    let context = RefCell::new(Context::default());
+    tree(value, shape, Context::default())
+}
+
+/// Converts a tree, as after a merge that knows types.
+pub(crate) fn convert(value: Value, shape: &Shape) -> Result<Decoded, String> {
+    tree(value, shape, Context { cuts: true, ..Context::default() })
+}
+
+fn tree(value: Value, shape: &Shape, context: Context) -> Result<Decoded, String> {
+    let context = RefCell::new(context);
     let read = Seed { shape, context: &context }.deserialize(value);
     finish(read, context)
 }
@@ -52,7 +67,10 @@ pub(crate) fn from_value(value: Value, shape: &Shape) -> Result<Decoded, String>
 fn finish(read: Result<Value, serde_json::Error>, context: RefCell<Context>) -> Result<Decoded, String> {
     let context = context.into_inner();
     match read {
-        Ok(value) => Ok(Decoded { value, problems: context.problems }),
+        Ok(value) => match context.soft_error {
+            Some(error) => Err(error),
+            None => Ok(Decoded { value, problems: context.problems }),
+        },
         Err(error) => Err(context.error.unwrap_or_else(|| error.to_string())),
     }
 }
@@ -71,16 +89,31 @@ impl Seed<'_> {
         error
     }
 
-    fn mismatch<E: serde::de::Error>(&self, got: &str) -> E {
+    /// A value of the wrong type: noted, and reading goes on, as what is worse may follow.
+    fn mismatch<E: serde::de::Error>(&self, got: &str) -> Result<Value, E> {
+        if matches!(self.shape, Shape::Quantity) {
+            return Err(self.fail(NO_QUANTITY.into()));
+        }
         let path = self.context.borrow().path.clone();
         let place = if path.is_empty() { String::new() } else { format!(" at `{path}`") };
-        self.fail(format!("json: cannot unmarshal {got} into {}{place}", self.expected()))
+        Ok(self.soft(format!("json: cannot unmarshal {got} into {}{place}", self.expected())))
+    }
+
+    fn soft(&self, text: String) -> Value {
+        self.context.borrow_mut().soft_error.get_or_insert(text);
+        Value::Null
+    }
+
+    /// Leaves out the rest of a list that should be none.
+    fn rest<'de, A: SeqAccess<'de>>(&self, mut items: A, got: &str) -> Result<Value, A::Error> {
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        self.mismatch(got)
     }
 
     fn expected(&self) -> &'static str {
         match self.shape {
             Shape::String | Shape::Bytes => "a string",
-            Shape::Integer => "an integer",
+            Shape::Integer32 | Shape::Integer => "an integer",
             Shape::Number => "a number",
             Shape::Boolean => "a boolean",
             Shape::Time | Shape::MicroTime => "a time",
@@ -94,28 +127,46 @@ impl Seed<'_> {
 
     fn number<E: serde::de::Error>(&self, number: Number) -> Result<Value, E> {
         match self.shape {
-            Shape::Integer => match number.as_i64() {
-                Some(_) => Ok(Value::Number(number)),
+            Shape::Integer32 | Shape::Integer => match number.as_i64() {
+                Some(whole) => self.fit(whole),
                 None => match number.as_f64() {
-                    Some(real) if real.fract() == 0.0 && real.abs() < 9.2e18 => Ok(Value::from(real as i64)),
-                    _ => Err(self.mismatch(&format!("number {number}"))),
+                    Some(real)
+                        if real.fract() == 0.0 && real.abs() < 9.2e18 && self.context.borrow().cuts =>
+                    {
+                        self.fit(real as i64)
+                    }
+                    _ => self.mismatch(&format!("number {number}")),
                 },
             },
-            Shape::IntOrString if number.is_f64() => Err(self.mismatch(&format!("number {number}"))),
+            Shape::IntOrString if number.as_i64().is_none_or(|whole| i32::try_from(whole).is_err()) => {
+                self.mismatch(&format!("number {number}"))
+            }
+            // A whole number is written without a point.
+            Shape::Number | Shape::Any
+                if number
+                    .as_f64()
+                    .is_some_and(|real| number.is_f64() && real.fract() == 0.0 && real.abs() < 1e15) =>
+            {
+                Ok((number.as_f64().unwrap_or_default() as i64).into())
+            }
             Shape::Number | Shape::IntOrString | Shape::Any => Ok(Value::Number(number)),
             Shape::Quantity => self.quantity(&number.to_string()),
-            _ => Err(self.mismatch("number")),
+            _ => self.mismatch("number"),
         }
     }
 
-    fn quantity<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
-        match Quantity::parse(text) {
-            Some(quantity) => Ok(Value::String(quantity.canonical())),
-            None => Err(self.fail(
-                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-                    .into(),
-            )),
+    fn fit<E: serde::de::Error>(&self, number: i64) -> Result<Value, E> {
+        if matches!(self.shape, Shape::Integer) || i32::try_from(number).is_ok() {
+            return Ok(number.into());
         }
+        if self.context.borrow().cuts {
+            return Ok((number as i32).into());
+        }
+        self.mismatch(&format!("number {number}"))
+    }
+
+    fn quantity<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
+        quantity::printed(text).map(Value::String).map_err(|error| self.fail(error.into()))
     }
 
     fn text<E: serde::de::Error>(&self, text: &str) -> Result<Value, E> {
@@ -123,19 +174,24 @@ impl Seed<'_> {
             Shape::String | Shape::IntOrString | Shape::Any => Ok(text.into()),
             Shape::Bytes => match base64_error(text) {
                 None => Ok(text.into()),
-                Some(at) => Err(self.fail(format!("illegal base64 data at input byte {at}"))),
+                Some(at) => Ok(self.soft(format!("illegal base64 data at input byte {at}"))),
             },
             Shape::Quantity => self.quantity(text),
             Shape::Time | Shape::MicroTime => match text.parse::<Timestamp>() {
                 Ok(time) if matches!(self.shape, Shape::Time) => Ok(seconds(time).into()),
-                Ok(time) => Ok(micros(time).into()),
+                Ok(time) if has_six_digits(text) => Ok(micros(time).into()),
+                Ok(_) => Err(self.fail(format!(
+                    "parsing time {} as \"2006-01-02T15:04:05.000000Z07:00\": cannot parse {} as \".000000\"",
+                    quote(text),
+                    quote(text.get(19..).unwrap_or_default())
+                ))),
                 Err(_) => Err(self.fail(format!(
                     "parsing time {} as \"2006-01-02T15:04:05Z07:00\": cannot parse {} as \"2006\"",
                     quote(text),
                     quote(text)
                 ))),
             },
-            _ => Err(self.mismatch("string")),
+            _ => self.mismatch("string"),
         }
     }
 
@@ -176,6 +232,13 @@ impl Seed<'_> {
             }
         }
     }
+}
+
+/// Whether the fraction of a time has the six digits that a `MicroTime` is written with.
+fn has_six_digits(text: &str) -> bool {
+    let fraction = text.get(19..).unwrap_or_default();
+    let digits = fraction.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    fraction.starts_with('.') && digits == 6
 }
 
 /// RFC 3339 to the second.
@@ -233,7 +296,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Value, E> {
         match self.shape {
             Shape::Boolean | Shape::Any => Ok(value.into()),
-            _ => Err(self.mismatch("bool")),
+            _ => self.mismatch("bool"),
         }
     }
 
@@ -248,7 +311,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         match Number::from_f64(value) {
             Some(number) => self.number(number),
-            None => Err(self.mismatch("number")),
+            None => self.mismatch("number"),
         }
     }
 
@@ -259,8 +322,19 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let element = match self.shape {
             Shape::List(element) => &**element,
+            Shape::Bytes => {
+                use base64::Engine;
+                let mut bytes = Vec::new();
+                while let Some(byte) = items.next_element::<Value>()? {
+                    match byte.as_u64().and_then(|byte| u8::try_from(byte).ok()) {
+                        Some(byte) => bytes.push(byte),
+                        None => return self.rest(items, "array"),
+                    }
+                }
+                return Ok(base64::engine::general_purpose::STANDARD.encode(bytes).into());
+            }
             Shape::Any => &ANY,
-            _ => return Err(self.mismatch("array")),
+            _ => return self.rest(items, "array"),
         };
         self.enter()?;
         let mut list = Vec::new();
@@ -279,7 +353,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         if !matches!(self.shape, Shape::Struct(_) | Shape::Map(_) | Shape::AnyObject | Shape::Any) {
-            return Err(self.mismatch("object"));
+            while entries.next_entry::<String, serde::de::IgnoredAny>()?.is_some() {}
+            return self.mismatch("object");
         }
         self.enter()?;
         let mut map = Map::new();

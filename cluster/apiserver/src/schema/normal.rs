@@ -65,7 +65,7 @@ fn is_empty(value: &Value, presence: Presence, request: bool) -> bool {
 
 fn zero(shape: &Shape) -> Value {
     match shape {
-        Shape::Integer | Shape::Number | Shape::IntOrString => 0.into(),
+        Shape::Integer32 | Shape::Integer | Shape::Number | Shape::IntOrString => 0.into(),
         Shape::Boolean => false.into(),
         Shape::Quantity => "0".into(),
         Shape::Time | Shape::MicroTime | Shape::Any | Shape::AnyObject => Value::Null,

@@ -15,28 +15,92 @@ enum Format {
 }
 
 const NANO: i128 = 1_000_000_000;
-/// Larger values are capped, as upstream does.
-const MAX: i128 = i64::MAX as i128 * NANO;
+/// Larger values with a binary suffix are capped, as upstream does.
+const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+/// Digits that upstream reads the quick way.
+const QUICK_DIGITS_MAX: usize = 18;
+/// Powers of a suffix beyond which a number is too large, or too small, for any further one to count.
+const POWERS_MAX: u32 = 60;
 
-impl Quantity {
-    /// Reads a quantity; `None` if it is none.
-    pub(crate) fn parse(text: &str) -> Option<Quantity> {
-        let (negative, rest) = match text.as_bytes().first()? {
+/// What is wrong with a text that is no quantity.
+pub(crate) const FORM: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+pub(crate) const SUFFIX: &str = "unable to parse quantity's suffix";
+
+/// A text taken apart.
+struct Parts<'a> {
+    negative: bool,
+    whole: &'a str,
+    fraction: &'a str,
+    suffix: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn read(text: &'a str) -> Result<Parts<'a>, &'static str> {
+        let (negative, rest) = match text.as_bytes().first().ok_or(FORM)? {
             b'-' => (true, &text[1..]),
             b'+' => (false, &text[1..]),
             _ => (false, text),
         };
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (number, suffix) = rest.split_at(end);
-        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
-            return None;
+        let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (whole, rest) = rest.split_at(digits(rest));
+        let (fraction, suffix) = match rest.strip_prefix('.') {
+            Some(rest) => rest.split_at(digits(rest)),
+            None => ("", rest),
+        };
+        let letters = suffix.find(|c: char| !"eEinumkKMGTP".contains(c)).unwrap_or(suffix.len());
+        let rest = &suffix[letters..];
+        let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+        if !rest.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(FORM);
         }
-        let (format, base, exponent) = read_suffix(suffix)?;
+        // Zeros at the start do not count, and no digit at all is a zero.
+        let whole = whole.trim_start_matches('0');
+        Ok(Parts { negative, whole, fraction, suffix })
+    }
+}
+
+/// What an object shows that was given this quantity: the text itself where it looks canonical, else the canonical form.
+///
+/// # Errors
+/// Upstream's text.
+pub(crate) fn printed(text: &str) -> Result<String, &'static str> {
+    let quantity = Quantity::read(text)?;
+    let Parts { whole, fraction, suffix, .. } = Parts::read(text)?;
+    let (format, _, exponent) = read_suffix(suffix).ok_or(SUFFIX)?;
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let digits = format!("{whole}{fraction}");
+    let keeps = match format {
+        Format::Binary => {
+            let precision = 15 - whole.len() as i64 - i64::from(exponent * 10) * 3 / 10 - 1;
+            let value = digits.parse::<i64>().unwrap_or(0);
+            exponent >= 0 && fraction.is_empty() && precision >= 0 && value & 7 != 0
+        }
+        _ => {
+            let scale = i64::from(exponent) - fraction.len() as i64;
+            digits.len() <= QUICK_DIGITS_MAX
+                && scale >= -9
+                && scale % 3 == 0
+                && !digits.ends_with("000")
+                && !digits.starts_with('0')
+        }
+    };
+    Ok(if keeps || text == "0" { text.to_owned() } else { quantity.canonical() })
+}
+
+impl Quantity {
+    /// Reads a quantity; `None` if it is none.
+    pub(crate) fn parse(text: &str) -> Option<Quantity> {
+        Quantity::read(text).ok()
+    }
+
+    fn read(text: &str) -> Result<Quantity, &'static str> {
+        let Parts { negative, whole, fraction, suffix } = Parts::read(text)?;
+        let (mut format, base, exponent) = read_suffix(suffix).ok_or(SUFFIX)?;
         let mut digits: i128 = 0;
         let mut scale: i32 = 0;
         for (at, digit) in whole.bytes().chain(fraction.bytes()).enumerate() {
-            if digits > MAX {
+            if digits > i128::MAX / 10 - 1 {
                 // Too large already: more digits before the point only make it larger.
                 scale -= i32::from(at < whole.len());
                 continue;
@@ -44,17 +108,45 @@ impl Quantity {
             digits = digits * 10 + i128::from(digit - b'0');
             scale += i32::from(at >= whole.len());
         }
-        let mut nano = digits.checked_mul(NANO).unwrap_or(i128::MAX / 4);
-        let mut remainder = false;
-        for _ in 0..exponent.unsigned_abs().min(60) {
-            nano = if exponent > 0 { nano.saturating_mul(base) } else { divide(nano, base, &mut remainder) };
+        // All powers of ten at once, so that what fits in the end need not fit on the way.
+        let tens = if base == 10 { exponent - scale } else { -scale };
+        let (mut nano, mut remainder) = (digits, false);
+        for _ in 0..if base == 10 { 0 } else { exponent } {
+            nano = nano.saturating_mul(base);
         }
-        for _ in 0..scale.unsigned_abs().min(60) {
-            nano = if scale < 0 { nano.saturating_mul(10) } else { divide(nano, 10, &mut remainder) };
+        for _ in 0..(tens + 9).unsigned_abs().min(POWERS_MAX) {
+            nano = if tens > -9 { nano.saturating_mul(10) } else { divide(nano, 10, &mut remainder) };
         }
         // What is smaller than a nano is rounded up (away from zero).
-        nano = nano.saturating_add(i128::from(remainder)).min(MAX);
-        Some(Quantity { nano: if negative { -nano } else { nano }, format })
+        nano = nano.saturating_add(i128::from(remainder));
+        if format == Format::Binary {
+            nano = nano.min(BINARY_MAX);
+            if nano > 0 && nano < NANO {
+                format = Format::Decimal;
+            }
+        }
+        Ok(Quantity { nano: if negative { -nano } else { nano }, format })
+    }
+
+    /// The number of units of `10^scale`, rounded away from zero; and whether nothing was rounded.
+    fn rounded(&self, scale: i32) -> (i128, bool) {
+        let unit = 10i128.checked_pow((scale + 9).max(0).unsigned_abs()).unwrap_or(i128::MAX);
+        let exact = self.nano % unit == 0;
+        let units = self.nano / unit + if exact { 0 } else { self.nano.signum() };
+        (units, exact)
+    }
+
+    /// The number in units of `10^scale`, rounded up; capped to what fits.
+    pub(crate) fn scaled(&self, scale: i32) -> i64 {
+        let units = self.rounded(scale).0;
+        i64::try_from(units).unwrap_or(if units < 0 { i64::MIN } else { i64::MAX })
+    }
+
+    /// Rounded up to a whole number of `10^scale`, and whether it was one already.
+    pub(crate) fn rounded_up(&self, scale: i32) -> (Quantity, bool) {
+        let (units, exact) = self.rounded(scale);
+        let unit = 10i128.checked_pow((scale + 9).max(0).unsigned_abs()).unwrap_or(i128::MAX);
+        (Quantity { nano: units.saturating_mul(unit), format: self.format }, exact)
     }
 
     pub(crate) fn nano(&self) -> i128 {
@@ -70,7 +162,7 @@ impl Quantity {
     /// The sum, in the form of the first that is not zero.
     pub(crate) fn plus(&self, other: &Quantity) -> Quantity {
         let format = if self.nano == 0 { other.format } else { self.format };
-        Quantity { nano: (self.nano + other.nano).clamp(-MAX, MAX), format }
+        Quantity { nano: self.nano.saturating_add(other.nano), format }
     }
 
     pub(crate) fn minus(&self, other: &Quantity) -> Quantity {
@@ -90,13 +182,15 @@ impl Quantity {
         let nano = self.nano.abs();
         let text = match self.format {
             Format::Binary if nano % NANO == 0 && nano >= 1024 * NANO => binary(nano / NANO),
-            Format::Binary if nano % NANO == 0 => (nano / NANO).to_string(),
             Format::Exponent => {
                 let (mantissa, exponent) = decimal(nano);
                 if exponent == 0 { mantissa.to_string() } else { format!("{mantissa}e{exponent}") }
             }
             _ => {
-                let (mantissa, exponent) = decimal(nano);
+                let (mut mantissa, mut exponent) = decimal(nano);
+                while exponent > 18 {
+                    (mantissa, exponent) = (mantissa * 1000, exponent - 3);
+                }
                 let suffix = match exponent {
                     -9 => "n",
                     -6 => "u",
@@ -152,10 +246,10 @@ fn read_suffix(suffix: &str) -> Option<(Format, i128, i32)> {
     }
 }
 
-/// Mantissa and exponent (a multiple of three, at most 18) of a positive number of nano units.
+/// Mantissa and exponent (a multiple of three) of a positive number of nano units.
 fn decimal(nano: i128) -> (i128, i32) {
     let (mut mantissa, mut exponent) = (nano, -9);
-    while mantissa % 1000 == 0 && exponent < 18 {
+    while mantissa % 1000 == 0 {
         mantissa /= 1000;
         exponent += 3;
     }
@@ -170,3 +264,6 @@ fn binary(value: i128) -> String {
     }
     format!("{mantissa}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"][at])
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -33,6 +33,7 @@ pub(crate) fn definitions<'a>(names: impl IntoIterator<Item = &'a str>) -> Defin
             && let Value::Object(definition) = &mut definition
         {
             definition.remove("type");
+            definition.remove("oneOf");
         }
         join_facts(&name, &mut definition);
         definitions.insert(name, definition);
@@ -48,8 +49,12 @@ fn rewrite(value: &mut Value) {
             if described && let Some(reference) = map.remove("$ref") {
                 map.insert("allOf".into(), json!([{ "$ref": reference }]));
             }
-            for child in map.values_mut() {
-                rewrite(child);
+            for (key, child) in map.iter_mut() {
+                match child {
+                    // Names of members, which may be called as a keyword is: a CRD's schema has members `$ref` and `allOf`.
+                    Value::Object(members) if key == "properties" => members.values_mut().for_each(rewrite),
+                    child => rewrite(child),
+                }
             }
         }
         Value::Array(items) => items.iter_mut().for_each(rewrite),
@@ -133,6 +138,9 @@ fn request(generator: &mut SchemaGenerator, name: &str) {
         "io.k8s.api.authorization.v1.SubjectAccessReview" => generator.subschema_for::<k8s_openapi::api::authorization::v1::SubjectAccessReview>(),
         "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler" => generator.subschema_for::<k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler>(),
         "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta" => generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta>(),
+        "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList" => generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList>(),
+        "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions" => generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions>(),
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Status" => generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Status>(),
         "io.k8s.api.autoscaling.v1.Scale" => generator.subschema_for::<k8s_openapi::api::autoscaling::v1::Scale>(),
         "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler" => generator.subschema_for::<k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler>(),
         "io.k8s.api.batch.v1.CronJob" => generator.subschema_for::<k8s_openapi::api::batch::v1::CronJob>(),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::kinds::Kind;
 
 mod pod;
+mod rest;
 
 pub(crate) use pod::row_conditions;
 
@@ -142,6 +143,15 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         }
         ("", "secrets") => vec![name, object["type"].clone(), count(&object["data"]).into(), born],
         ("", "serviceaccounts") => vec![name, born],
+        ("", "componentstatuses") => {
+            let condition = &object["conditions"][0];
+            let health = match text(&condition["status"]).as_str() {
+                "True" => "Healthy",
+                "False" => "Unhealthy",
+                _ => "Unknown",
+            };
+            vec![name, health.into(), text(&condition["message"]).into(), text(&condition["error"]).into()]
+        }
         ("", "namespaces") => vec![name, status["phase"].clone(), born],
         ("", "nodes") => node(object, now),
         ("", "endpoints") => vec![name, endpoints(object), born],
@@ -386,13 +396,10 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             vec![name, meta["creationTimestamp"].clone()]
         }
-        (
-            "admissionregistration.k8s.io",
-            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
-        ) => {
-            vec![name, count(&object["webhooks"]).into(), born]
+        _ => {
+            let rest = rest::cells(kind, object, now).unwrap_or_default();
+            std::iter::once(name).chain(rest).collect()
         }
-        _ => vec![name],
     }
 }
 

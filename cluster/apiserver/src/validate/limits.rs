@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::at::At;
+use super::pod::resources;
 use super::{list, text};
 use crate::names;
 use crate::schema::quantity::Quantity;
@@ -55,6 +57,16 @@ const SCOPES: [&str; 7] = [
 
 fn is_page(name: &str) -> bool {
     name.strip_prefix("requests.").unwrap_or(name).starts_with("hugepages-")
+}
+
+/// Whether a name without a domain is known wherever resources are named.
+pub(super) fn is_standard(name: &str) -> bool {
+    QUOTA.contains(&name) || name == "storage" || is_page(name)
+}
+
+/// Whether a name stands for things that are counted.
+pub(super) fn is_count(name: &str) -> bool {
+    COUNTS.contains(&name)
 }
 
 /// A ResourceQuota.
@@ -115,10 +127,13 @@ pub(super) fn range(object: &Value, causes: &mut Vec<Cause>) {
         let path = format!("spec.limits[{at}]");
         let ty = text(limit, "type");
         let standard = ["Pod", "Container", "PersistentVolumeClaim"].contains(&ty);
-        if !standard && !ty.contains('/') {
+        let wrong = names::qualified_name(ty);
+        if wrong.is_empty() && !standard && !ty.contains('/') {
             let text = "must be a standard limit type or fully qualified";
             causes.push(Cause::invalid(format!("{path}.type"), &ty.into(), text));
         }
+        causes.extend(wrong.iter().map(|detail| Cause::invalid(format!("{path}.type"), &ty.into(), detail)));
+        limit_names(limit, ty, &path, causes);
         if seen.contains(&ty) {
             causes.push(Cause::duplicate(format!("{path}.type"), &ty.into()));
         }
@@ -141,6 +156,23 @@ pub(super) fn range(object: &Value, causes: &mut Vec<Cause>) {
             _ => {}
         }
         bounds(limit, &path, causes);
+    }
+}
+
+/// The names of what is limited.
+fn limit_names(limit: &Value, ty: &str, path: &str, causes: &mut Vec<Cause>) {
+    let place = At::new(limit, path);
+    for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+        if ty == "Pod" && field.starts_with("default") {
+            continue;
+        }
+        for (name, value) in place.get(field).entries() {
+            if matches!(ty, "Pod" | "Container") {
+                resources::container_resource_name(&value, name, causes);
+            } else {
+                resources::resource_name(&value, name, causes);
+            }
+        }
     }
 }
 
@@ -193,6 +225,22 @@ fn bounds(limit: &Value, path: &str, causes: &mut Vec<Cause>) {
         if let Some(ratio) = ratio.filter(|ratio| ratio.nano() < NANO) {
             let text = format!("ratio {} is less than 1", ratio.canonical());
             wrong("maxLimitRequestRatio", &ratio, text);
+        }
+        if let (Some(ratio), Some(min), Some(max)) = (ratio, min, max) {
+            let most = max.nano() as f64 / min.nano() as f64;
+            if ratio.nano() as f64 / NANO as f64 > most {
+                let text = format!("ratio {} is greater than max/min = {most:.6}", ratio.canonical());
+                wrong("maxLimitRequestRatio", &ratio, text);
+            }
+        }
+        let overcommit = (!key.contains('/') || key.contains("kubernetes.io/")) && !is_page(key);
+        if let (Some(default), Some(request)) = (default, request)
+            && !overcommit
+            && default.nano() != request.nano()
+        {
+            let (left, right) = (default.canonical(), request.canonical());
+            let text = format!("default value {left} must equal to defaultRequest value {right} in {key}");
+            wrong("defaultRequest", &request, text);
         }
     }
 }

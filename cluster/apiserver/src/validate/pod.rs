@@ -1,462 +1,332 @@
-//! Pods and Pod templates.
+//! Pods and Pod templates: the spec as a whole. Parts of it are in `pod/`.
 
-use std::collections::HashSet;
+mod container;
+mod handler;
+pub(super) mod placement;
+pub(super) mod resources;
+mod security;
+mod update;
+mod volume;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::Value;
 
-use super::{at_least_zero, in_range, list, one_of, port_name, port_number, text};
+use super::at::At;
 use crate::names;
 use crate::schema::quantity::Quantity;
 use crate::status::Cause;
 
-const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
-const HOST_PATH_TYPES: &[&str] =
-    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+pub(super) use update::{ephemeral, update};
 
-/// Checks a Pod spec at `path`.
-pub(super) fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let volumes = volumes(&spec["volumes"], &format!("{path}.volumes"), causes);
-    let mut used: HashSet<&str> = HashSet::new();
-    let containers = list(&spec["containers"]);
-    if containers.is_empty() {
-        causes.push(Cause::required(format!("{path}.containers"), ""));
-    }
-    for (field, init) in [("containers", false), ("initContainers", true), ("ephemeralContainers", true)] {
-        for (at, found) in list(&spec[field]).iter().enumerate() {
-            let here = format!("{path}.{field}[{at}]");
-            container(found, &here, init && found["restartPolicy"] != "Always", &volumes, causes);
-            let name = text(found, "name");
-            if !name.is_empty() && !used.insert(name) {
-                causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
-            }
-        }
-    }
-    one_of(spec, "restartPolicy", &["Always", "OnFailure", "Never"], path, causes);
-    one_of(spec, "dnsPolicy", &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"], path, causes);
-    if let Some(grace) = spec["terminationGracePeriodSeconds"].as_i64().filter(|grace| *grace < 0) {
-        causes.push(Cause::invalid(
-            format!("{path}.terminationGracePeriodSeconds"),
-            &grace.into(),
-            "must be greater than or equal to 0",
-        ));
-    }
-    if let Some(deadline) = spec["activeDeadlineSeconds"].as_i64() {
-        in_range(deadline, 1, i64::from(i32::MAX), &format!("{path}.activeDeadlineSeconds"), causes);
-    }
-    for field in ["serviceAccountName", "priorityClassName", "nodeName"] {
-        let name = text(spec, field);
-        if !name.is_empty()
-            && let Some(detail) = names::subdomain(name)
-        {
-            causes.push(Cause::invalid(format!("{path}.{field}"), &name.into(), &detail));
-        }
-    }
-    super::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), causes);
+const NAMESERVERS_MAX: usize = 3;
+const SEARCHES_MAX: usize = 32;
+const SEARCHES_LEN_MAX: usize = 2048;
+const HOSTNAME_LEN_MAX: usize = 64;
+
+/// What parts of a Pod have to know of it.
+pub(super) struct PodContext<'a> {
+    /// Sound volumes by name.
+    volumes: BTreeMap<&'a str, &'a Value>,
+    /// Names of resource claims.
+    claims: BTreeSet<&'a str>,
+    grace_seconds: Option<i64>,
+    restart_policy: &'a str,
+    os: Option<&'a str>,
+    host_users: bool,
 }
 
-fn volumes<'a>(volumes: &'a Value, path: &str, causes: &mut Vec<Cause>) -> HashSet<&'a str> {
-    let mut names_seen = HashSet::new();
-    for (at, volume) in list(volumes).iter().enumerate() {
-        let here = format!("{path}[{at}]");
-        let mut sources = volume
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key.as_str())
-            .filter(|key| *key != "name");
-        // Upstream names the later of two in the order of its type; `emptyDir` comes before the rest but hostPath.
-        let mut found: Vec<&str> = sources.by_ref().collect();
-        found.sort_by_key(|source| source_rank(source));
-        for extra in found.iter().skip(1) {
-            causes
-                .push(Cause::forbidden(format!("{here}.{extra}"), "may not specify more than 1 volume type"));
-        }
-        if found.is_empty() {
-            causes.push(Cause::required(here.clone(), "must specify a volume type"));
-        }
-        if volume["hostPath"].is_object() {
-            if text(&volume["hostPath"], "path").is_empty() {
-                causes.push(Cause::required(format!("{here}.hostPath.path"), ""));
-            }
-            let ty = &volume["hostPath"]["type"];
-            if ty.as_str().is_some_and(|ty| !HOST_PATH_TYPES.contains(&ty)) {
-                causes.push(Cause::not_supported(format!("{here}.hostPath.type"), ty, HOST_PATH_TYPES));
-            }
-        }
-        for (source, field) in
-            [("configMap", "name"), ("secret", "secretName"), ("persistentVolumeClaim", "claimName")]
-        {
-            if volume[source].is_object() && text(&volume[source], field).is_empty() {
-                causes.push(Cause::required(format!("{here}.{source}.{field}"), ""));
-            }
-        }
-        let name = text(volume, "name");
-        if name.is_empty() {
-            causes.push(Cause::required(format!("{here}.name"), ""));
-        } else {
-            for detail in names::label(name) {
-                causes.push(Cause::invalid(format!("{here}.name"), &name.into(), &detail));
-            }
-            if !names_seen.insert(name) {
-                causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
-            }
-        }
-    }
-    names_seen
-}
-
-fn source_rank(source: &str) -> usize {
-    const ORDER: &[&str] = &[
-        "emptyDir",
-        "hostPath",
-        "gitRepo",
-        "gcePersistentDisk",
-        "awsElasticBlockStore",
-        "secret",
-        "nfs",
-        "iscsi",
-    ];
-    ORDER.iter().position(|known| *known == source).unwrap_or(ORDER.len())
-}
-
-fn container(
-    container: &Value,
-    path: &str,
-    one_shot: bool,
-    volumes: &HashSet<&str>,
-    causes: &mut Vec<Cause>,
-) {
-    let name = text(container, "name");
-    if name.is_empty() {
-        causes.push(Cause::required(format!("{path}.name"), ""));
-    } else {
-        for detail in names::label(name) {
-            causes.push(Cause::invalid(format!("{path}.name"), &name.into(), &detail));
-        }
-    }
-    let image = text(container, "image");
-    if image.is_empty() {
-        causes.push(Cause::required(format!("{path}.image"), ""));
-    } else if image.trim() != image {
-        causes.push(Cause::invalid(
-            format!("{path}.image"),
-            &image.into(),
-            "must not have leading or trailing whitespace",
-        ));
-    }
-    one_of(container, "terminationMessagePolicy", &["File", "FallbackToLogsOnError"], path, causes);
-    one_of(container, "imagePullPolicy", PULL_POLICIES, path, causes);
-    ports(&container["ports"], &format!("{path}.ports"), causes);
-    env(&container["env"], &format!("{path}.env"), causes);
-    mounts(&container["volumeMounts"], &format!("{path}.volumeMounts"), volumes, causes);
-    resources(&container["resources"], &format!("{path}.resources"), causes);
-    security(&container["securityContext"], &format!("{path}.securityContext"), causes);
-    for (hook, forced) in [("postStart", false), ("preStop", false)] {
-        let found = &container["lifecycle"][hook];
-        if found.is_object() {
-            let _ = forced;
-            handler(
-                found,
-                &format!("{path}.lifecycle.{hook}"),
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                causes,
-            );
-        }
-    }
-    for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let probe = &container[kind];
-        if !probe.is_object() {
-            continue;
-        }
-        let here = format!("{path}.{kind}");
-        if one_shot {
-            causes.push(Cause::forbidden(
-                here,
-                "may not be set for init containers without restartPolicy=Always",
-            ));
-            continue;
-        }
-        handler(probe, &here, &["exec", "httpGet", "tcpSocket", "grpc"], causes);
-        for field in
-            ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
-        {
-            at_least_zero(probe, field, &here, causes);
-        }
-        let success = probe["successThreshold"].as_i64().unwrap_or(1);
-        if kind != "readinessProbe" && success != 1 {
-            causes.push(Cause::invalid(format!("{here}.successThreshold"), &success.into(), "must be 1"));
-        }
-    }
-}
-
-fn ports(ports: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let mut seen = HashSet::new();
-    for (at, port) in list(ports).iter().enumerate() {
-        let here = format!("{path}[{at}]");
-        let name = text(port, "name");
-        if !name.is_empty() {
-            let wrong = port_name(name);
-            if wrong.is_empty() && !seen.insert(name) {
-                causes.push(Cause::duplicate(format!("{here}.name"), &name.into()));
-            }
-            causes.extend(
-                wrong.iter().map(|detail| Cause::invalid(format!("{here}.name"), &name.into(), detail)),
-            );
-        }
-        match port["containerPort"].as_i64().unwrap_or(0) {
-            0 => causes.push(Cause::required(format!("{here}.containerPort"), "")),
-            number => in_range(number, 1, 65535, &format!("{here}.containerPort"), causes),
-        }
-        match port["hostPort"].as_i64().unwrap_or(0) {
-            0 => {}
-            number => in_range(number, 1, 65535, &format!("{here}.hostPort"), causes),
-        }
-        match text(port, "protocol") {
-            "" => causes.push(Cause::required(format!("{here}.protocol"), "")),
-            _ => one_of(port, "protocol", PROTOCOLS, &here, causes),
-        }
-    }
-}
-
-fn env(env: &Value, path: &str, causes: &mut Vec<Cause>) {
-    for (at, variable) in list(env).iter().enumerate() {
-        let name = text(variable, "name");
-        let here = format!("{path}[{at}]");
-        if name.is_empty() {
-            causes.push(Cause::required(format!("{here}.name"), ""));
-        } else if !name.chars().all(|c| (' '..='~').contains(&c) && c != '=') {
-            let detail = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-            causes.push(Cause::invalid(format!("{here}.name"), &name.into(), detail));
-        }
-        let source = variable["valueFrom"].as_object();
-        if source.is_some() && !text(variable, "value").is_empty() {
-            // The value may be secret: it is not repeated.
-            causes.push(Cause::invalid(
-                format!("{here}.valueFrom"),
-                &"".into(),
-                "may not be specified when `value` is not empty",
-            ));
-        }
-        if source.is_some_and(|source| source.is_empty()) {
-            causes.push(Cause::invalid(format!("{here}.valueFrom"), &"".into(), "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"));
-        }
-        for reference in ["configMapKeyRef", "secretKeyRef"] {
-            let found = &variable["valueFrom"][reference];
-            if found.is_object() {
-                for field in ["name", "key"] {
-                    if text(found, field).is_empty() {
-                        causes.push(Cause::required(format!("{here}.valueFrom.{reference}.{field}"), ""));
-                    }
+/// Checks a Pod, new or changed.
+pub(super) fn object(object: &Value, causes: &mut Vec<Cause>) {
+    let place = At::new(&object["spec"], "spec");
+    annotations(&At::new(&object["metadata"]["annotations"], "metadata.annotations"), &place, causes);
+    spec_of(&place, Some(super::text(&object["metadata"], "name")), causes);
+    if place.text("serviceAccountName").is_empty() {
+        for volume in place.items("volumes") {
+            for source in volume.get("projected").items("sources") {
+                if source.has("serviceAccountToken") {
+                    let detail = "must not be specified when serviceAccountName is not set";
+                    source.get("serviceAccountToken").forbidden(detail, causes);
                 }
             }
         }
     }
+    for list in ["containers", "initContainers"] {
+        for container in place.items(list) {
+            container::untrimmed_image(&container, causes);
+        }
+    }
 }
 
-fn mounts(mounts: &Value, path: &str, volumes: &HashSet<&str>, causes: &mut Vec<Cause>) {
+/// Checks a new Pod.
+pub(super) fn create(new: &Value, causes: &mut Vec<Cause>) {
+    object(new, causes);
+    let place = At::new(&new["spec"], "spec");
+    if !place.items("ephemeralContainers").is_empty() {
+        place.get("ephemeralContainers").forbidden("cannot be set on create", causes);
+    }
+    if !place.text("nodeName").is_empty() && !place.items("schedulingGates").is_empty() {
+        place.get("nodeName").forbidden("cannot be set until all schedulingGates have been cleared", causes);
+    }
+}
+
+/// Checks a Pod template at `path`.
+pub(super) fn template(template: &At<'_>, causes: &mut Vec<Cause>) {
+    let meta = &template.value["metadata"];
+    super::labels(&meta["labels"], &template.get("labels").path, causes);
+    let place = At::new(&meta["annotations"], template.get("annotations").path);
+    super::annotations(place.value, &place.path, causes);
+    let spec = template.get("spec");
+    annotations(&place, &spec, causes);
+    spec_of(&spec, None, causes);
+    if !spec.items("ephemeralContainers").is_empty() {
+        let detail = "ephemeral containers not allowed in pod template";
+        spec.get("ephemeralContainers").forbidden(detail, causes);
+    }
+}
+
+/// Annotations with a meaning for Pods.
+fn annotations(annotations: &At<'_>, spec: &At<'_>, causes: &mut Vec<Cause>) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    let place = |key: &str| format!("{}[{key}]", annotations.path);
+    let mirror = &annotations.value[MIRROR];
+    if mirror.is_string() && spec.text("nodeName").is_empty() {
+        let detail = "must set spec.nodeName if mirror pod annotation is set";
+        causes.push(Cause::invalid(place(MIRROR), mirror, detail));
+    }
+    let cost = &annotations.value[COST];
+    if let Some(text) = cost.as_str() {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let padded = digits.len() > 1 && digits.starts_with('0') || text == "-0";
+        if padded || text.starts_with('+') || text.parse::<i32>().is_err() {
+            causes.push(Cause::invalid(place(COST), cost, "must be a 32bit integer"));
+        }
+    }
+}
+
+fn spec_of(spec: &At<'_>, pod_name: Option<&str>, causes: &mut Vec<Cause>) {
+    if !spec.has("terminationGracePeriodSeconds") {
+        spec.get("terminationGracePeriodSeconds").required("", causes);
+    }
+    let pod = PodContext {
+        volumes: volume::volumes(spec, pod_name, causes),
+        claims: spec
+            .items("resourceClaims")
+            .iter()
+            .map(|claim| claim.text("name"))
+            .filter(|name| !name.is_empty())
+            .collect(),
+        grace_seconds: spec.int("terminationGracePeriodSeconds"),
+        restart_policy: spec.text("restartPolicy"),
+        os: spec.has("os").then(|| spec.value["os"]["name"].as_str().unwrap_or_default()),
+        host_users: spec.value["hostUsers"] != false,
+    };
+    resource_claims(spec, causes);
+    container::containers(spec, &pod, causes);
+    resources::pod(spec, &pod.claims, causes);
+    if spec.flag("hostNetwork") {
+        host_network(spec, pod_name.is_some(), causes);
+    }
+    words(spec, causes);
+    super::labels(&spec.value["nodeSelector"], &spec.get("nodeSelector").path, causes);
+    security::pod(spec, causes);
+    placement::affinity(&spec.get("affinity"), causes);
+    dns(spec, causes);
+    for gate in spec.items("readinessGates") {
+        gate.get("conditionType").qualified(causes);
+    }
+    scheduling_gates(spec, causes);
+    placement::spread(&spec.get("topologySpreadConstraints"), causes);
+    security::host_users(spec, causes);
+    hostname_override(spec, causes);
+    texts(spec, causes);
+    placement::tolerations(&spec.get("tolerations"), causes);
+    for alias in spec.items("hostAliases") {
+        alias.get("ip").ip(causes);
+        for hostname in alias.items("hostnames") {
+            hostname.subdomain(causes);
+        }
+    }
+    // Checked as limits, and said to be some.
+    let overhead = spec.get("overhead");
+    for (name, value) in overhead.moved(&overhead.get("limits").path).entries() {
+        resources::container_resource_name(&value, name, causes);
+        resources::amount(&value, name, causes);
+    }
+    security::system(spec, causes);
+    file_volumes(spec, causes);
+}
+
+fn words(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    const POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    spec.get("restartPolicy").one_of_required(&["Always", "OnFailure", "Never"], causes);
+    spec.get("dnsPolicy").one_of_required(POLICIES, causes);
+    let preemption = spec.get("preemptionPolicy");
+    if preemption.is_set() {
+        preemption.one_of_required(&["PreemptLowerPriority", "Never"], causes);
+    }
+}
+
+fn texts(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    for field in ["serviceAccountName", "nodeName", "priorityClassName"] {
+        if !spec.text(field).is_empty() {
+            spec.get(field).subdomain(causes);
+        }
+    }
+    if spec.has("runtimeClassName") {
+        spec.get("runtimeClassName").subdomain(causes);
+    }
+    if spec.has("activeDeadlineSeconds") {
+        spec.get("activeDeadlineSeconds").in_range(1, i64::from(i32::MAX), causes);
+    }
+    for field in ["hostname", "subdomain"] {
+        if !spec.text(field).is_empty() {
+            spec.get(field).label(causes);
+        }
+    }
+}
+
+fn resource_claims(spec: &At<'_>, causes: &mut Vec<Cause>) {
     let mut seen = HashSet::new();
-    for (at, mount) in list(mounts).iter().enumerate() {
-        let here = format!("{path}[{at}]");
-        let (name, target) = (text(mount, "name"), text(mount, "mountPath"));
+    for claim in spec.items("resourceClaims") {
+        let name = claim.text("name");
         if name.is_empty() {
-            causes.push(Cause::required(format!("{here}.name"), ""));
-        } else if !volumes.contains(name) {
-            causes.push(Cause::not_found(format!("{here}.name"), &name.into()));
+            claim.get("name").required("", causes);
+        } else if !seen.insert(name) {
+            claim.get("name").duplicate(causes);
+        } else {
+            claim.get("name").label(causes);
         }
-        if target.is_empty() {
-            causes.push(Cause::required(format!("{here}.mountPath"), ""));
-        } else if !seen.insert(target) {
-            causes.push(Cause::invalid(format!("{here}.mountPath"), &target.into(), "must be unique"));
-        }
-        for field in ["subPath", "subPathExpr"] {
-            let sub = text(mount, field);
-            if sub.starts_with('/') {
-                causes.push(Cause::invalid(
-                    format!("{path}.{field}"),
-                    &sub.into(),
-                    "must be a relative path",
-                ));
+        let (by_name, by_template) = (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        let members = [
+            ("Name", "name", Value::String(String::new())),
+            ("ResourceClaimName", "resourceClaimName", Value::Null),
+            ("ResourceClaimTemplateName", "resourceClaimTemplateName", Value::Null),
+        ];
+        let shown = super::at::internal(claim.value, &members);
+        match (by_name.is_set(), by_template.is_set()) {
+            (true, true) => {
+                let detail =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                claim.invalid_as(shown, detail, causes);
             }
-            if sub.split('/').any(|part| part == "..") {
-                causes.push(Cause::invalid(format!("{path}.{field}"), &sub.into(), "must not contain '..'"));
+            (false, false) => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                claim.invalid_as(shown, detail, causes);
             }
-        }
-    }
-}
-
-fn resources(resources: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let quantity = |value: &Value| value.as_str().and_then(Quantity::parse);
-    for part in ["limits", "requests"] {
-        for (name, value) in resources[part].as_object().into_iter().flatten() {
-            if quantity(value).is_some_and(|quantity| quantity.is_negative()) {
-                causes.push(Cause::invalid(
-                    format!("{path}.{part}[{name}]"),
-                    value,
-                    "must be greater than or equal to 0",
-                ));
-            }
-        }
-    }
-    for (name, value) in resources["requests"].as_object().into_iter().flatten() {
-        let limit = &resources["limits"][name];
-        if let (Some(request), Some(limit_quantity)) = (quantity(value), quantity(limit))
-            && request.nano() > limit_quantity.nano()
-        {
-            let detail = format!(
-                "must be less than or equal to {name} limit of {}",
-                limit.as_str().unwrap_or_default()
-            );
-            causes.push(Cause::invalid(format!("{path}.requests"), value, &detail));
-        }
-    }
-}
-
-fn security(context: &Value, path: &str, causes: &mut Vec<Cause>) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = context[field].as_i64() {
-            in_range(id, 0, i64::from(i32::MAX), &format!("{path}.{field}"), causes);
-        }
-    }
-    if context["privileged"] == true && context["allowPrivilegeEscalation"] == false {
-        causes.push(Cause::invalid(
-            path,
-            context,
-            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
-        ));
-    }
-}
-
-fn handler(handler: &Value, path: &str, kinds: &[&str], causes: &mut Vec<Cause>) {
-    let mut found = 0;
-    for kind in kinds {
-        let action = &handler[*kind];
-        if !action.is_object() {
-            continue;
-        }
-        found += 1;
-        let here = format!("{path}.{kind}");
-        if found > 1 {
-            causes.push(Cause::forbidden(here, "may not specify more than 1 handler type"));
-            continue;
-        }
-        match *kind {
-            "exec" if list(&action["command"]).is_empty() => {
-                causes.push(Cause::required(format!("{here}.command"), ""));
-            }
-            "httpGet" | "tcpSocket" => port_number(&action["port"], &format!("{here}.port"), causes),
-            "grpc" => port_number(&action["port"], &format!("{here}.port"), causes),
             _ => {}
         }
-        if *kind == "httpGet" {
-            if text(action, "path").is_empty() {
-                causes.push(Cause::required(format!("{here}.path"), ""));
-            }
-            one_of(action, "scheme", &["HTTP", "HTTPS"], &here, causes);
+        for given in [by_name, by_template].iter().filter(|given| given.is_set()) {
+            given.subdomain(causes);
         }
-    }
-    if found == 0 {
-        causes.push(Cause::required(path, "must specify a handler type"));
     }
 }
 
-/// What may change in a Pod: images, a shorter deadline, more tolerations, and few things more.
-pub(super) fn update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    let (before, after) = (&old["spec"], &new["spec"]);
-    match (before["activeDeadlineSeconds"].as_i64(), after["activeDeadlineSeconds"].as_i64()) {
-        (Some(old), Some(new)) if new > old => {
-            causes.push(Cause::invalid(
-                "spec.activeDeadlineSeconds",
-                &new.into(),
-                "must be less than or equal to previous value",
-            ));
-            return;
+fn host_network(spec: &At<'_>, is_pod: bool, causes: &mut Vec<Cause>) {
+    for container in spec.items("containers") {
+        for port in container.items("ports") {
+            let (host, own) = (port.int("hostPort").unwrap_or(0), port.int("containerPort").unwrap_or(0));
+            if (is_pod || host != 0) && host != own {
+                let detail = "must match `containerPort` when `hostNetwork` is true";
+                port.get("hostPort").invalid_as(host, detail, causes);
+            }
         }
-        (Some(_), None) => {
-            let detail = "must not update from a positive integer to nil value";
-            causes.push(Cause::invalid("spec.activeDeadlineSeconds", &Value::Null, detail));
-            return;
-        }
-        _ => {}
     }
-    let mut masked = after.clone();
-    for (field, lists) in [("image", ["containers", "initContainers"])] {
-        for containers in lists {
-            let old_containers = list(&before[containers]);
-            for (at, container) in
-                masked.get_mut(containers).and_then(Value::as_array_mut).into_iter().flatten().enumerate()
-            {
-                if let Some(old) = old_containers.get(at) {
-                    crate::write::copy_or_remove(old, container, field);
+}
+
+fn dns(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    let config = spec.get("dnsConfig");
+    let (servers, searches) = (config.get("nameservers"), config.get("searches"));
+    if spec.text("dnsPolicy") == "None" {
+        if !config.is_set() {
+            return config.required("must provide `dnsConfig` when `dnsPolicy` is None", causes);
+        }
+        if servers.elements().is_empty() {
+            let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            return servers.required(detail, causes);
+        }
+    }
+    if servers.elements().len() > NAMESERVERS_MAX {
+        servers.invalid(&format!("must not have more than {NAMESERVERS_MAX} nameservers"), causes);
+    }
+    for server in servers.elements() {
+        server.ip(causes);
+    }
+    let all = searches.elements();
+    if all.len() > SEARCHES_MAX {
+        searches.invalid(&format!("must not have more than {SEARCHES_MAX} search paths"), causes);
+    }
+    if all.iter().map(|search| search.own_text().len() + 1).sum::<usize>() > SEARCHES_LEN_MAX + 1 {
+        let detail = format!(
+            "must not have more than {SEARCHES_LEN_MAX} characters (including spaces) in the search list"
+        );
+        searches.invalid(&detail, causes);
+    }
+    for search in all.iter().filter(|search| search.own_text() != ".") {
+        let text = search.own_text();
+        let bare = text.strip_suffix('.').unwrap_or(text);
+        for detail in names::search_domain(bare) {
+            search.invalid_as(bare, &detail, causes);
+        }
+    }
+    for option in config.items("options") {
+        if option.text("name").is_empty() {
+            option.required("must not be empty", causes);
+        }
+    }
+}
+
+fn scheduling_gates(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    let mut seen = HashSet::new();
+    for gate in spec.items("schedulingGates") {
+        let name = gate.get("name").moved(&gate.path);
+        name.qualified(causes);
+        if !seen.insert(gate.text("name")) {
+            name.duplicate(causes);
+        }
+    }
+}
+
+fn hostname_override(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    let name = spec.get("hostnameOverride");
+    if !name.is_set() {
+        return;
+    }
+    if spec.flag("setHostnameAsFQDN") {
+        name.forbidden("may not be specified when setHostnameAsFQDN is true", causes);
+    }
+    if spec.flag("hostNetwork") {
+        name.forbidden("may not be specified when hostNetwork is true", causes);
+    }
+    if name.own_text().len() > HOSTNAME_LEN_MAX {
+        causes.push(Cause::too_long(name.path.clone(), HOSTNAME_LEN_MAX));
+    }
+    name.subdomain(causes);
+}
+
+/// Variables that come out of a file: its volume is an `emptyDir`.
+fn file_volumes(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    let volumes = spec.items("volumes");
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for variable in spec.items(list).iter().flat_map(|container| container.items("env")) {
+            let reference = variable.get("valueFrom").get("fileKeyRef");
+            if !reference.is_set() {
+                continue;
+            }
+            let name = reference.get("volumeName");
+            match volumes.iter().rfind(|volume| volume.text("name") == name.own_text()) {
+                None => name.not_found(causes),
+                Some(volume) if !volume.has("emptyDir") => {
+                    name.all(["referenced volume must be of type emptyDir".to_owned()], causes);
                 }
+                Some(_) => {}
             }
         }
-    }
-    for field in [
-        "activeDeadlineSeconds",
-        "terminationGracePeriodSeconds",
-        "schedulingGates",
-        "nodeSelector",
-        "affinity",
-    ] {
-        let gated = !list(&before["schedulingGates"]).is_empty();
-        let free = match field {
-            "nodeSelector" | "affinity" => gated,
-            "terminationGracePeriodSeconds" => {
-                before[field].as_i64().is_some_and(|old| old < 0) && after[field] == 1
-            }
-            _ => true,
-        };
-        if free {
-            crate::write::copy_or_remove(before, &mut masked, field);
-        }
-    }
-    let old_tolerations = list(&before["tolerations"]);
-    if list(&after["tolerations"]).len() >= old_tolerations.len()
-        && old_tolerations.iter().all(|old| list(&after["tolerations"]).contains(old))
-    {
-        crate::write::copy_or_remove(before, &mut masked, "tolerations");
-    }
-    if masked != *before {
-        causes.push(Cause::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
     }
 }
 
-/// Ephemeral containers are added, never changed or removed.
-pub(super) fn ephemeral(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    const NOT_ALLOWED: [&str; 6] =
-        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"];
-    let after = list(&new["spec"]["ephemeralContainers"]);
-    for (at, container) in after.iter().enumerate() {
-        for field in NOT_ALLOWED {
-            if !container[field].is_null() {
-                let path = format!("spec.ephemeralContainers[{at}].{field}");
-                causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
-            }
-        }
-        let resources = &container["resources"];
-        if ["requests", "limits"].iter().any(|part| resources[part].is_object()) {
-            let path = format!("spec.ephemeralContainers[{at}].resources");
-            causes.push(Cause::forbidden(path, "cannot be set for an Ephemeral Container"));
-        }
-    }
-    for container in list(&old["spec"]["ephemeralContainers"]) {
-        match after.iter().find(|found| found["name"] == container["name"]) {
-            Some(found) if found == container => {}
-            Some(_) => {
-                let text = format!(
-                    "existing ephemeral containers \"{}\" may not be changed\n",
-                    text(container, "name")
-                );
-                causes.push(Cause::forbidden("spec.ephemeralContainers", &text));
-            }
-            None => {
-                let text = format!(
-                    "existing ephemeral containers \"{}\" may not be removed\n",
-                    text(container, "name")
-                );
-                causes.push(Cause::forbidden("spec.ephemeralContainers", &text));
-            }
-        }
-    }
+/// Whether a text is a quantity and above zero.
+pub(super) fn is_positive(text: &str) -> bool {
+    Quantity::parse(text).is_some_and(|quantity| quantity.nano() > 0)
 }

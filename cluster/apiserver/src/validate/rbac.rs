@@ -62,7 +62,7 @@ pub(super) fn binding(object: &Value, namespaced: bool, causes: &mut Vec<Cause>)
     match text(role, "name") {
         "" => causes.push(Cause::required("roleRef.name", "")),
         name => {
-            if let Some(detail) = names::path_segment(name) {
+            for detail in names::path_segment(name) {
                 causes.push(Cause::invalid("roleRef.name", &name.into(), &detail));
             }
         }

@@ -1,144 +1,284 @@
-//! Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs.
+//! Deployments, ReplicaSets, StatefulSets, DaemonSets.
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use crate::schema::int_or_string;
+use serde_json::{Value, json};
 
-use super::{at_least_zero, list, one_of, pod, text};
+use super::at::{At, internal};
+use super::{claim, pod, selector};
 use crate::special::selects;
 use crate::status::Cause;
 
-/// Characters of a CronJob's name: its Jobs add eleven.
-const CRON_NAME_LEN_MAX: usize = 52;
+const MISMATCH: &str = "`selector` does not match template `labels`";
 
-fn labels_of(template: &Value) -> BTreeMap<String, String> {
+pub(super) fn labels_of(template: &Value) -> BTreeMap<String, String> {
     let labels = template["metadata"]["labels"].as_object().into_iter().flatten();
     labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }
 
-fn selector(spec: &Value, causes: &mut Vec<Cause>) {
-    let selector = &spec["selector"];
-    let empty = selector["matchLabels"].as_object().is_none_or(|map| map.is_empty())
-        && list(&selector["matchExpressions"]).is_empty();
-    if selector.is_null() {
-        causes.push(Cause::required("spec.selector", ""));
-        let detail = "`selector` does not match template `labels`";
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            &spec["template"]["metadata"]["labels"],
-            detail,
-        ));
-    } else if empty {
-        causes.push(Cause::invalid("spec.selector", selector, "empty selector is invalid for deployment"));
-    } else if !selects(selector, &labels_of(&spec["template"])) {
-        let detail = "`selector` does not match template `labels`";
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            &spec["template"]["metadata"]["labels"],
-            detail,
-        ));
-    }
-    super::labels(&selector["matchLabels"], "spec.selector.matchLabels", causes);
+fn is_empty(selector: &Value) -> bool {
+    selector["matchLabels"].as_object().is_none_or(|map| map.is_empty())
+        && super::list(&selector["matchExpressions"]).is_empty()
 }
 
-fn template(spec: &Value, path: &str, kind: &str, causes: &mut Vec<Cause>) {
-    let template = &spec["template"];
-    super::labels(&template["metadata"]["labels"], &format!("{path}.metadata.labels"), causes);
-    pod::spec(&template["spec"], &format!("{path}.spec"), causes);
-    let restart = &template["spec"]["restartPolicy"];
-    if restart != "Always" {
-        causes.push(Cause::not_supported(format!("{path}.spec.restartPolicy"), restart, &["Always"]));
+pub(super) fn mismatch(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    let template = spec.get("template").get("metadata").get("labels");
+    if !selects(&spec.value["selector"], &labels_of(&spec.value["template"])) {
+        template.invalid(MISMATCH, causes);
     }
-    if !template["spec"]["activeDeadlineSeconds"].is_null() {
-        let text = format!("activeDeadlineSeconds in {kind} is not Supported");
-        causes.push(Cause::forbidden(format!("{path}.spec.activeDeadlineSeconds"), &text));
+}
+
+/// The selector of a workload; whether the template can be held against it.
+fn selector(spec: &At<'_>, kind: &str, broken: &str, causes: &mut Vec<Cause>) -> bool {
+    let chosen = spec.get("selector");
+    if chosen.is_set() {
+        selector::label_selector(&chosen, causes);
+        if is_empty(chosen.value) {
+            chosen.invalid(&format!("empty selector is invalid for {kind}"), causes);
+        }
+        if !selector::is_usable(&chosen) {
+            chosen.invalid(broken, causes);
+            return false;
+        }
+    } else {
+        chosen.required("", causes);
+    }
+    if !chosen.is_set() || !is_empty(chosen.value) {
+        mismatch(spec, causes);
+    }
+    true
+}
+
+fn always(spec: &At<'_>, kind: &str, causes: &mut Vec<Cause>) {
+    let inner = spec.get("template").get("spec");
+    inner.get("restartPolicy").one_of(&["Always"], causes);
+    if inner.has("activeDeadlineSeconds") {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        inner.get("activeDeadlineSeconds").forbidden(&detail, causes);
+    }
+}
+
+fn replicated(spec: &At<'_>, causes: &mut Vec<Cause>) {
+    spec.get("replicas").not_negative(causes);
+    spec.get("minReadySeconds").not_negative(causes);
+    if selector(spec, "deployment", "invalid label selector", causes) {
+        pod::template(&spec.get("template"), causes);
+        always(spec, "ReplicaSet", causes);
     }
 }
 
 pub(super) fn deployment(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    at_least_zero(spec, "replicas", "spec", causes);
-    selector(spec, causes);
-    template(spec, "spec.template", "ReplicaSet", causes);
-    strategy(&spec["strategy"], "spec.strategy", &["Recreate", "RollingUpdate"], causes);
-    at_least_zero(spec, "minReadySeconds", "spec", causes);
-    at_least_zero(spec, "revisionHistoryLimit", "spec", causes);
-    if let Some(deadline) = spec["progressDeadlineSeconds"].as_i64() {
-        at_least_zero(spec, "progressDeadlineSeconds", "spec", causes);
-        if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
-            causes.push(Cause::invalid(
-                "spec.progressDeadlineSeconds",
-                &deadline.into(),
-                "must be greater than minReadySeconds",
-            ));
+    let spec = At::new(&object["spec"], "spec");
+    replicated(&spec, causes);
+    let strategy = spec.get("strategy");
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.text("type") {
+        "Recreate" if rolling.is_set() => {
+            rolling.forbidden("may not be specified when strategy `type` is 'Recreate'", causes);
         }
+        "Recreate" => {}
+        "RollingUpdate" if !rolling.is_set() => {
+            rolling.required("this should be defaulted and never be nil", causes);
+        }
+        "RollingUpdate" => deployment_rolling(&rolling, causes),
+        _ => unsupported_strategy(&strategy, &["Recreate", "RollingUpdate"], causes),
+    }
+    spec.get("revisionHistoryLimit").not_negative(causes);
+    let deadline = spec.get("progressDeadlineSeconds");
+    deadline.not_negative(causes);
+    let ready = spec.int("minReadySeconds").unwrap_or(0);
+    if deadline.value.as_i64().is_some_and(|seconds| seconds <= ready) {
+        deadline.invalid("must be greater than minReadySeconds", causes);
     }
 }
 
-fn strategy(strategy: &Value, path: &str, kinds: &[&str], causes: &mut Vec<Cause>) {
-    let ty = text(strategy, "type");
-    if ty == "Recreate" && strategy["rollingUpdate"].is_object() {
-        causes.push(Cause::forbidden(
-            format!("{path}.rollingUpdate"),
-            "may not be specified when strategy `type` is 'Recreate'",
-        ));
-        return;
+fn unsupported_strategy(strategy: &At<'_>, known: &[&str], causes: &mut Vec<Cause>) {
+    let members = [("Type", "type", json!("")), ("RollingUpdate", "rollingUpdate", Value::Null)];
+    let mut shown = internal(strategy.value, &members);
+    if strategy.has("rollingUpdate") {
+        let rolling = [("MaxUnavailable", "maxUnavailable", json!(0)), ("MaxSurge", "maxSurge", json!(0))];
+        shown["RollingUpdate"] = internal(&strategy.value["rollingUpdate"], &rolling);
     }
-    one_of(strategy, "type", kinds, path, causes);
-    let rolling = &strategy["rollingUpdate"];
-    if !rolling.is_object() {
-        return;
+    causes.push(Cause::not_supported(strategy.path.clone(), &shown, known));
+}
+
+/// The number in a count, or of a hundred in a percentage.
+fn number(value: &Value) -> i64 {
+    int_or_string::scaled(value, 100, true).unwrap_or(0)
+}
+
+fn count_or_percent(place: &At<'_>, causes: &mut Vec<Cause>) {
+    if place.is_set() {
+        super::int_or_percent(place.value, &place.path, causes);
     }
-    let mut zero = true;
-    for field in ["maxUnavailable", "maxSurge"] {
-        zero &= matches!(&rolling[field], Value::Null) || rolling[field] == 0 || rolling[field] == "0%";
-        super::int_or_percent(&rolling[field], &format!("{path}.rollingUpdate.{field}"), causes);
+}
+
+fn deployment_rolling(rolling: &At<'_>, causes: &mut Vec<Cause>) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    count_or_percent(&unavailable, causes);
+    count_or_percent(&surge, causes);
+    if number(unavailable.value) == 0 && number(surge.value) == 0 {
+        let shown = if unavailable.is_set() { unavailable.value.clone() } else { 0.into() };
+        unavailable.invalid_as(shown, "may not be 0 when `maxSurge` is 0", causes);
     }
-    if zero {
-        let shown = &rolling["maxUnavailable"];
-        let detail = "may not be 0 when `maxSurge` is 0";
-        causes.push(Cause::invalid(format!("{path}.rollingUpdate.maxUnavailable"), shown, detail));
+    at_most_all(&unavailable, causes);
+}
+
+pub(super) fn at_most_all(place: &At<'_>, causes: &mut Vec<Cause>) {
+    let percent =
+        place.own_text().strip_suffix('%').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    if percent && number(place.value) > 100 {
+        place.invalid("must not be greater than 100%", causes);
     }
 }
 
 pub(super) fn replica_set(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    at_least_zero(spec, "replicas", "spec", causes);
-    at_least_zero(spec, "minReadySeconds", "spec", causes);
-    selector(spec, causes);
-    template(spec, "spec.template", "ReplicaSet", causes);
+    replicated(&At::new(&object["spec"], "spec"), causes);
 }
 
 pub(super) fn daemon_set(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    selector(spec, causes);
-    template(spec, "spec.template", "DaemonSet", causes);
-    at_least_zero(spec, "minReadySeconds", "spec", causes);
-    strategy(&spec["updateStrategy"], "spec.updateStrategy", &["RollingUpdate", "OnDelete"], causes);
-    at_least_zero(spec, "revisionHistoryLimit", "spec", causes);
+    let spec = At::new(&object["spec"], "spec");
+    let chosen = spec.get("selector");
+    selector::label_selector(&chosen, causes);
+    if selector::is_usable(&chosen) {
+        mismatch(&spec, causes);
+    }
+    if chosen.is_set() && is_empty(chosen.value) {
+        chosen.invalid("empty selector is invalid for daemonset", causes);
+    }
+    pod::template(&spec.get("template"), causes);
+    always(&spec, "DaemonSet", causes);
+    spec.get("minReadySeconds").not_negative(causes);
+    let strategy = spec.get("updateStrategy");
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" if !rolling.is_set() => rolling.required("", causes),
+        "RollingUpdate" => daemon_rolling(&rolling, causes),
+        _ => unsupported_strategy(&strategy, &["RollingUpdate", "OnDelete"], causes),
+    }
+    spec.get("revisionHistoryLimit").not_negative(causes);
 }
 
-pub(super) fn stateful_set(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    one_of(spec, "podManagementPolicy", &["OrderedReady", "Parallel"], "spec", causes);
-    one_of(&spec["updateStrategy"], "type", &["RollingUpdate", "OnDelete"], "spec.updateStrategy", causes);
-    at_least_zero(spec, "replicas", "spec", causes);
-    at_least_zero(spec, "minReadySeconds", "spec", causes);
-    selector(spec, causes);
-    // The claims of the set are volumes of its Pods.
-    let mut with_claims = spec.clone();
-    for claim in list(&spec["volumeClaimTemplates"]) {
-        let volume = serde_json::json!({ "name": claim["metadata"]["name"], "emptyDir": {} });
-        let volumes = &mut with_claims["template"]["spec"]["volumes"];
-        let mut known = volumes.as_array().cloned().unwrap_or_default();
-        known.retain(|found| found["name"] != volume["name"]);
-        known.push(volume);
-        *volumes = known.into();
+fn daemon_rolling(rolling: &At<'_>, causes: &mut Vec<Cause>) {
+    let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+    for place in [&unavailable, &surge] {
+        count_or_percent(place, causes);
+        at_most_all(place, causes);
     }
-    template(&with_claims, "spec.template", "StatefulSet", causes);
+    match (number(unavailable.value) != 0, number(surge.value) != 0) {
+        (true, true) => surge.invalid("may not be set when maxUnavailable is non-zero", causes),
+        (false, false) => unavailable.required("cannot be 0 when maxSurge is 0", causes),
+        _ => {}
+    }
+}
+
+/// A StatefulSet; `old` when it is changed.
+pub(super) fn stateful_set(old: Option<&Value>, object: &Value, causes: &mut Vec<Cause>) {
+    let spec = At::new(&object["spec"], "spec");
+    let management = spec.get("podManagementPolicy");
+    match management.own_text() {
+        "" => management.required("", causes),
+        "OrderedReady" | "Parallel" => {}
+        _ => management.invalid("must be 'OrderedReady' or 'Parallel'", causes),
+    }
+    stateful_strategy(&spec.get("updateStrategy"), causes);
+    let retention = spec.get("persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"].iter().filter(|_| retention.is_set()) {
+        retention.get(field).one_of(&["Retain", "Delete"], causes);
+    }
+    if old.is_none() {
+        for template in spec.items("volumeClaimTemplates") {
+            claim::spec(&template.get("spec"), causes);
+        }
+    }
+    spec.get("replicas").not_negative(causes);
+    spec.get("minReadySeconds").not_negative(causes);
+    spec.get("ordinals").get("start").not_negative(causes);
+    if old.is_none() && !spec.text("serviceName").is_empty() {
+        spec.get("serviceName").label(causes);
+    }
+    if selector(&spec, "statefulset", "", causes) {
+        // A set that was not sound before is not held to what it always had.
+        let lax = old.is_some_and(|old| !was_sound(old));
+        if !lax {
+            let template = with_claims(spec.value);
+            pod::template(&At::new(&template, "spec.template"), causes);
+        }
+    }
+    always(&spec, "StatefulSet", causes);
+}
+
+fn was_sound(old: &Value) -> bool {
+    let mut wrong = Vec::new();
+    stateful_set(None, old, &mut wrong);
+    wrong.retain(|cause| {
+        !cause.field.starts_with("spec.serviceName") && !cause.field.starts_with("spec.volumeClaimTemplates")
+    });
+    wrong.is_empty()
+}
+
+/// The template of the Pods with the claims of the set as volumes, and without the names the set gives.
+fn with_claims(spec: &Value) -> Value {
+    let mut template = spec["template"].clone();
+    let claims = super::list(&spec["volumeClaimTemplates"]);
+    let Some(inner) = template["spec"].as_object_mut() else { return template };
+    inner.remove("hostname");
+    inner.remove("subdomain");
+    if claims.is_empty() {
+        return template;
+    }
+    let mut volumes: Vec<Value> = Vec::new();
+    for claim in claims {
+        let name = &claim["metadata"]["name"];
+        volumes.retain(|volume| volume["name"] != *name);
+        volumes.push(json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }));
+    }
+    let own = inner.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    let hidden = |volume: &Value| claims.iter().any(|claim| claim["metadata"]["name"] == volume["name"]);
+    volumes.extend(own.into_iter().filter(|volume| !hidden(volume)));
+    inner.insert("volumes".into(), volumes.into());
+    template
+}
+
+fn stateful_strategy(strategy: &At<'_>, causes: &mut Vec<Cause>) {
+    let rolling = strategy.get("rollingUpdate");
+    let members = [("Partition", "partition", json!(0)), ("MaxUnavailable", "maxUnavailable", Value::Null)];
+    match strategy.text("type") {
+        "" => strategy.required("", causes),
+        "OnDelete" => {
+            if rolling.is_set() {
+                let shown = internal(rolling.value, &members);
+                rolling.invalid_as(shown, "only allowed for updateStrategy 'RollingUpdate'", causes);
+            }
+        }
+        "RollingUpdate" => {
+            rolling.get("partition").not_negative(causes);
+            let unavailable = rolling.get("maxUnavailable");
+            if unavailable.is_set() {
+                count_or_percent(&unavailable, causes);
+                if number(unavailable.value) == 0 {
+                    unavailable.invalid("cannot be 0", causes);
+                }
+                at_most_all(&unavailable, causes);
+            }
+        }
+        _ => {
+            let mut shown = internal(
+                strategy.value,
+                &[("Type", "type", json!("")), ("RollingUpdate", "rollingUpdate", Value::Null)],
+            );
+            if rolling.is_set() {
+                shown["RollingUpdate"] = internal(rolling.value, &members);
+            }
+            strategy.invalid_as(shown, "must be 'RollingUpdate' or 'OnDelete'", causes);
+        }
+    }
 }
 
 pub(super) fn stateful_set_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    stateful_set(Some(old), new, causes);
     let mut masked = new["spec"].clone();
     for field in [
         "replicas",
@@ -158,184 +298,8 @@ pub(super) fn stateful_set_update(old: &Value, new: &Value, causes: &mut Vec<Cau
 
 /// Selectors of Deployments, ReplicaSets and DaemonSets stay.
 pub(super) fn selector_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    if old["spec"]["selector"] != new["spec"]["selector"] {
-        causes.push(Cause::invalid("spec.selector", &new["spec"]["selector"], "field is immutable"));
+    let (before, after) = (&old["spec"]["selector"], &new["spec"]["selector"]);
+    if before != after {
+        causes.push(Cause::invalid("spec.selector", after, "field is immutable"));
     }
-}
-
-fn job_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        at_least_zero(spec, field, path, causes);
-    }
-    one_of(spec, "completionMode", &["NonIndexed", "Indexed"], path, causes);
-    if spec["completionMode"] == "Indexed" && spec["completions"].is_null() {
-        causes.push(Cause::required(format!("{path}.completions"), "when completion mode is Indexed"));
-    }
-    for (at, rule) in list(&spec["podFailurePolicy"]["rules"]).iter().enumerate() {
-        one_of(
-            rule,
-            "action",
-            &["Count", "FailIndex", "FailJob", "Ignore"],
-            &format!("{path}.podFailurePolicy.rules[{at}]"),
-            causes,
-        );
-    }
-    let template = &spec["template"];
-    super::labels(&template["metadata"]["labels"], &format!("{path}.template.metadata.labels"), causes);
-    pod::spec(&template["spec"], &format!("{path}.template.spec"), causes);
-    match text(&template["spec"], "restartPolicy") {
-        "" | "Always" => causes.push(Cause::required(
-            format!("{path}.template.spec.restartPolicy"),
-            "valid values: \"OnFailure\", \"Never\"",
-        )),
-        _ => {}
-    }
-}
-
-pub(super) fn job(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    let own = serde_json::json!({ "matchLabels": { "batch.kubernetes.io/controller-uid": object["metadata"]["uid"] } });
-    if spec["manualSelector"] != true && spec["selector"] != own {
-        causes.push(Cause::invalid(
-            "spec.selector",
-            &shown_selector(spec, &own),
-            "`selector` not auto-generated",
-        ));
-    }
-    if !selects(&spec["selector"], &labels_of(&spec["template"])) {
-        let detail = "`selector` does not match template `labels`";
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            &spec["template"]["metadata"]["labels"],
-            detail,
-        ));
-    }
-    job_spec(spec, "spec", causes);
-}
-
-fn shown_selector(spec: &Value, own: &Value) -> Value {
-    let mut shown = spec["selector"].clone();
-    for (key, value) in own["matchLabels"].as_object().into_iter().flatten() {
-        shown["matchLabels"][key] = value.clone();
-    }
-    shown
-}
-
-pub(super) fn job_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
-    let (before, after) = (&old["spec"], &new["spec"]);
-    let suspended = before["suspend"] == true && old["status"]["startTime"].is_null();
-    let (mut old_template, mut new_template) = (before["template"].clone(), after["template"].clone());
-    if suspended {
-        // Where it may run can still change while it has not started.
-        for template in [&mut old_template, &mut new_template] {
-            for field in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
-                template["spec"].as_object_mut().map(|spec| spec.remove(field));
-            }
-            template.as_object_mut().map(|template| template.remove("metadata"));
-        }
-    }
-    for (field, changed) in [
-        (
-            "completions",
-            before["completions"] != after["completions"] && before["completionMode"] != "Indexed",
-        ),
-        ("selector", before["selector"] != after["selector"]),
-        ("template", old_template != new_template),
-        ("completionMode", before["completionMode"] != after["completionMode"]),
-        ("podFailurePolicy", before["podFailurePolicy"] != after["podFailurePolicy"]),
-        ("backoffLimitPerIndex", before["backoffLimitPerIndex"] != after["backoffLimitPerIndex"]),
-    ] {
-        if changed {
-            causes.push(Cause::invalid(format!("spec.{field}"), &after[field], "field is immutable"));
-        }
-    }
-}
-
-pub(super) fn cron_job(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    let name = text(&object["metadata"], "name");
-    let schedule = text(spec, "schedule");
-    if schedule.is_empty() {
-        causes.push(Cause::required("spec.schedule", ""));
-    } else if schedule.contains("TZ=") {
-        causes.push(Cause::invalid(
-            "spec.schedule",
-            &schedule.into(),
-            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-        ));
-    } else if let Some(detail) = cron_error(schedule) {
-        causes.push(Cause::invalid("spec.schedule", &schedule.into(), &detail));
-    }
-    at_least_zero(spec, "startingDeadlineSeconds", "spec", causes);
-    if let Some(zone) = spec["timeZone"].as_str() {
-        if zone.is_empty() {
-            causes.push(Cause::invalid(
-                "spec.timeZone",
-                &zone.into(),
-                "timeZone must be nil or non-empty string",
-            ));
-        } else if zone.eq_ignore_ascii_case("local") || jiff::tz::TimeZone::get(zone).is_err() {
-            causes.push(Cause::invalid("spec.timeZone", &zone.into(), &format!("unknown time zone {zone}")));
-        }
-    }
-    one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], "spec", causes);
-    job_spec(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec", causes);
-    at_least_zero(spec, "successfulJobsHistoryLimit", "spec", causes);
-    at_least_zero(spec, "failedJobsHistoryLimit", "spec", causes);
-    if name.len() > CRON_NAME_LEN_MAX {
-        causes.push(Cause::invalid("metadata.name", &name.into(), "must be no more than 52 characters"));
-    }
-}
-
-/// What is wrong with a schedule.
-fn cron_error(schedule: &str) -> Option<String> {
-    if let Some(word) = schedule.strip_prefix('@') {
-        let known = ["yearly", "annually", "monthly", "weekly", "daily", "midnight", "hourly"];
-        let fine = known.contains(&word) || word.starts_with("every ");
-        return (!fine).then(|| format!("unrecognized descriptor: {schedule}"));
-    }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Some(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
-    }
-    const NAMES: &[&str] = &[
-        "sun", "mon", "tue", "wed", "thu", "fri", "sat", "jan", "feb", "mar", "apr", "may", "jun", "jul",
-        "aug", "sep", "oct", "nov", "dec",
-    ];
-    let bounds = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)];
-    for (field, (low, high)) in fields.iter().zip(bounds) {
-        for part in field.split(',') {
-            let (range, step) =
-                part.split_once('/').map(|(range, step)| (range, Some(step))).unwrap_or((part, None));
-            if step.is_some_and(|step| step.parse::<u32>().map_or(true, |step| step == 0)) {
-                return Some(format!("failed to parse int from {part}"));
-            }
-            if matches!(range, "*" | "?") {
-                continue;
-            }
-            for end in range.split('-') {
-                let known = NAMES.contains(&end.to_lowercase().as_str());
-                match end.parse::<i64>() {
-                    Ok(number) if number < low => {
-                        return Some(format!("beginning of range ({number}) below minimum ({low}): {part}"));
-                    }
-                    Ok(number) if number > high => {
-                        return Some(format!("end of range ({number}) above maximum ({high}): {part}"));
-                    }
-                    Ok(_) => {}
-                    Err(_) if known => {}
-                    Err(_) => return Some(format!("failed to parse int from {end}")),
-                }
-            }
-        }
-    }
-    None
 }

@@ -8,6 +8,7 @@ use crate::patch::{Patch, PatchKind};
 use crate::status::{ApiError, Cause};
 use crate::store::Object;
 use crate::strategy;
+use crate::subresource::Door;
 
 impl Request<'_> {
     /// PATCH.
@@ -23,10 +24,13 @@ impl Request<'_> {
         for attempt in 0..=RETRIES_MAX {
             let seen = self.server.store.get_head(&self.key);
             let result = match (&seen, patch.kind) {
-                (None, PatchKind::Apply) if self.door.is_main() => {
+                (None, PatchKind::Apply)
+                    if self.door.is_main()
+                        || self.door == Door::Status && strategy::creates_on_update(&self.kind) =>
+                {
                     self.may_create()?;
                     let object = self.apply(None, patch)?;
-                    match self.create_object(object, Some(&patch.value)).await {
+                    match self.create_object(object, Some(&patch.value), false).await {
                         // Somebody created it in between: apply to that.
                         Err(error) if error.reason == "AlreadyExists" && attempt < RETRIES_MAX => continue,
                         other => return other,
@@ -79,10 +83,8 @@ impl Request<'_> {
         if changed["kind"] != old["kind"] || changed["apiVersion"] != old["apiVersion"] {
             return Err(wrong("a patch may not change kind or apiVersion"));
         }
-        let decoded = codec::decode_value(&self.kind, changed).map_err(|error| match error.code {
-            400 => wrong(&error.message),
-            _ => error,
-        })?;
+        let typed = patch.kind == PatchKind::Strategic;
+        let decoded = codec::decode_value(&self.kind, changed, typed).map_err(|detail| wrong(&detail))?;
         let mut object = decoded.value;
         let mut problems: Vec<String> = patch.problems.clone();
         problems.extend(decoded.problems);
@@ -91,13 +93,13 @@ impl Request<'_> {
             return Err(wrong(&format!("strict decoding error: {}", problems.join(", "))));
         }
         self.report(problems)?;
+        self.check_namespace(&mut object)?;
+        self.check_name(&object)?;
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
         if !uid.is_empty() && uid != &*seen.uid {
             let cause = Cause::invalid("metadata.uid", &uid.into(), "field is immutable");
             return Err(self.invalid(&self.key.name, vec![cause]));
         }
-        self.check_name(&object)?;
-        self.check_namespace(&mut object)?;
         self.defaulted(&mut object);
         if object["metadata"]["resourceVersion"].is_null() {
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
@@ -138,9 +140,25 @@ impl Request<'_> {
                 dodai_merge::managed::Error::Internal(text) => ApiError::plain(text),
             },
         )?;
-        let decoded = codec::decode_value(&self.kind, merged)?;
+        let shown = named(&config);
+        let decoded = codec::decode_value(&self.kind, merged, true).map_err(|detail| {
+            let (group, kind) = (&self.kind.group, &self.kind.kind);
+            ApiError::plain(format!(
+                "failed to convert new object ({shown}) to proper version: unable to convert unstructured object to {group}/{}, Kind={kind}: {detail}",
+                self.kind.version
+            ))
+        })?;
         let mut object = decoded.value;
-        object["metadata"]["name"] = (*self.key.name).into();
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        if live.is_none() && !uid.is_empty() {
+            let text = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(ApiError::conflict(&self.kind.plural, &self.kind.group, &self.key.name, &text));
+        }
+        if object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
+            self.check_name(&object)?;
+        }
         self.prune(&mut object)?;
         self.check_namespace(&mut object)?;
         self.defaulted(&mut object);
@@ -151,9 +169,7 @@ impl Request<'_> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (kind, api_version) = (text(&config["kind"]), text(&config["apiVersion"]));
         if kind.is_empty() || api_version.is_empty() {
-            return Err(ApiError::bad_request(
-                "invalid object type: the applied configuration needs `apiVersion` and `kind`".to_owned(),
-            ));
+            return Err(ApiError::bad_request("invalid object type: /, Kind=".to_owned()));
         }
         if kind != self.kind.kind || api_version != self.kind.api_version() {
             return Err(ApiError::bad_request(format!(
@@ -181,4 +197,12 @@ impl Request<'_> {
         }
         Ok(())
     }
+}
+
+/// `default/web; apps/v1, Kind=Deployment`; a version without a group is written `/v1`.
+fn named(object: &Value) -> String {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (group, version) = crate::kinds::split_api_version(text("/apiVersion"));
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    format!("{namespace}/{name}; {group}/{version}, Kind={}", text("/kind"))
 }

@@ -105,6 +105,8 @@ async fn kubectl_applies_shows_changes_and_deletes() {
     let (_, text) = kubectl(&config, &["create", "service", "clusterip", "seen", "--tcp=80"], "").await;
     assert!(text.contains("service/seen created"), "{text}");
     let mut lines = tokio::io::BufReader::new(watch.stdout.take().unwrap()).lines();
+    // The API's own Service is there before.
+    assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("service/kubernetes"));
     assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("service/seen"));
     let start = std::time::Instant::now();
     serving.stop().await;

@@ -18,6 +18,7 @@ use kube::ResourceExt;
 use super::selector;
 
 pub use plan::World;
+pub(crate) use template::scaled;
 
 /// The controller of Deployments.
 pub struct DeploymentController;

@@ -16,6 +16,7 @@ use kube::ResourceExt;
 use super::selector;
 
 pub use plan::World;
+pub(crate) use plan::{LABEL_MANAGED_BY, LABEL_SERVICE, hostname, is_same, ports};
 
 /// The controller of EndpointSlices.
 pub struct EndpointSliceController;
@@ -62,7 +63,8 @@ impl Controller for EndpointSliceController {
     }
 }
 
-fn selects(service: &Service, pod: &Pod) -> bool {
+/// Whether the Service selects the Pod.
+pub(crate) fn selects(service: &Service, pod: &Pod) -> bool {
     let selector = service.spec.as_ref().and_then(|spec| selector::of_service(spec.selector.as_ref()));
     selector.is_some_and(|selector| selector::selects(&selector, pod.labels()))
 }

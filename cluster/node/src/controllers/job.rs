@@ -1,14 +1,14 @@
 //! `Job`: runs Pods until enough of them succeeded, and counts each outcome exactly once.
 //!
 //! Differs from upstream on the safe side: a Pod that is being deleted takes its place until it has really ended, whatever
-//! `podReplacementPolicy` says, so that two never run where one was asked for. `podFailurePolicy`, `successPolicy`,
-//! `backoffLimitPerIndex` and adoption of Pods without controller are left out; a Job that asks for one of the first three
-//! is not run and says so in its status.
+//! `podReplacementPolicy` says, so that two never run where one was asked for. Adoption of Pods without controller is left
+//! out.
 
 mod count;
 mod indexes;
 mod plan;
 mod pod;
+mod policy;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! `ReplicaSet`: keeps a number of Pods of one template.
 
+mod core;
 mod plan;
 
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use kube::ResourceExt;
 
 use super::selector;
 
+pub(crate) use core::Core;
 pub use plan::World;
-pub(crate) use plan::{count, count_nonzero, goes_before};
+pub(crate) use plan::{BURST_MAX, REPLICA_FAILURE, count, count_nonzero, goes_before, nonzero};
 
 /// The controller of ReplicaSets.
 pub struct ReplicaSetController;

@@ -16,6 +16,7 @@ use kube::ResourceExt;
 
 use super::pods;
 
+pub(crate) use fit::{Place, place};
 pub use plan::World;
 
 /// The controller that binds Pods.

@@ -1,5 +1,6 @@
 //! Puts together what a container is started with: image, environment, command, mounts, user.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use dodai_api::names::ANNOTATION_COMMIT_IMAGE;
@@ -40,6 +41,9 @@ pub(crate) async fn assemble(
     if let Some(port) = handle.config().port {
         env.set("PORT", port.to_string());
     }
+    if let Some(api) = shared.api {
+        add_api(&mut env, api);
+    }
     let (interpreters, command, working_dir) = match &image {
         ImageRef::Build(hex) => {
             let image = shared.images.get(hex)?;
@@ -75,7 +79,7 @@ pub(crate) async fn assemble(
         env.set("PATH", path.join(":"));
     }
     let places = volumes::Places { pod_dir: handle.folder(), claims: &shared.data.join("volumes") };
-    mounts.extend(volumes::mounts(pod, spec, &places, shared.lookup.as_ref()).await?);
+    mounts.extend(volumes::mounts(pod, spec, &places, &env, shared.lookup.as_ref()).await?);
     let (run_as_user, run_as_group) = user(pod, spec)?;
     Ok(ContainerStart {
         name: spec.name.clone(),
@@ -100,7 +104,24 @@ pub(crate) async fn assemble(
             spec.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_string()),
         ),
         message_from_log: true,
+        stdin: spec.stdin == Some(true),
+        stdin_once: spec.stdin_once == Some(true),
+        tty: spec.tty == Some(true),
     })
+}
+
+/// Where the API server is, as clients in a Pod look for it.
+fn add_api(env: &mut Env, api: SocketAddr) {
+    let (host, port) = (api.ip().to_string(), api.port().to_string());
+    let url = format!("tcp://{api}");
+    for (name, value) in [
+        ("KUBERNETES_SERVICE_HOST", &host),
+        ("KUBERNETES_SERVICE_PORT", &port),
+        ("KUBERNETES_SERVICE_PORT_HTTPS", &port),
+        ("KUBERNETES_PORT", &url),
+    ] {
+        env.set(name, value.clone());
+    }
 }
 
 fn refuse(message: &str) -> Error {
@@ -109,11 +130,6 @@ fn refuse(message: &str) -> Error {
 
 /// What would be ignored silently otherwise.
 fn refuse_unsupported(spec: &Spec) -> Result<()> {
-    if spec.stdin == Some(true) || spec.tty == Some(true) {
-        return Err(refuse(
-            "`stdin` and `tty` of a container are not supported by the process runtime; use exec",
-        ));
-    }
     if spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some()) {
         return Err(refuse("`lifecycle.postStart` is not supported by the process runtime"));
     }

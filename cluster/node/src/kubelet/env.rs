@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container as Spec, EnvVarSource, ObjectFieldSelector, Pod};
+use k8s_openapi::api::core::v1::{
+    Container as Spec, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector,
+};
 
 use super::lookup::Lookup;
 use crate::error::{Error, Result};
@@ -32,6 +34,17 @@ impl Env {
             Some((name, value))
         };
         self.names.into_iter().filter_map(|name| take(name, &mut self.values)).collect()
+    }
+
+    /// As [`Env::expand`]; `None` if a name is not defined.
+    pub(crate) fn expand_all(&self, text: &str) -> Option<String> {
+        let mut rest = text;
+        while let Some((_, after)) = rest.split_once("$(") {
+            let (name, after) = after.split_once(')')?;
+            self.get(name)?;
+            rest = after;
+        }
+        Some(self.expand(text))
     }
 
     /// Replaces `$(NAME)` by its value, `$$` by `$`; a name that is not defined stays as it is, as in Kubernetes.
@@ -143,7 +156,7 @@ async fn resolve(
         return field_ref(pod, field).map(Some);
     }
     if let Some(resource) = &source.resource_field_ref {
-        return resource_ref(spec, &resource.resource).map(Some);
+        return resource_ref(spec, resource).map(Some);
     }
     Err(unsupported("a `valueFrom` of this kind"))
 }
@@ -192,7 +205,12 @@ fn pod_address(pod: &Pod) -> String {
     known.unwrap_or_else(|| "127.0.0.1".to_string())
 }
 
-fn resource_ref(spec: &Spec, resource: &str) -> Result<String> {
+/// What a container asks for or may have, in units of the divisor, rounded up.
+pub(crate) fn resource_ref(spec: &Spec, selector: &ResourceFieldSelector) -> Result<String> {
+    let resource = selector.resource.as_str();
+    let divisor = selector.divisor.as_ref().and_then(|divisor| super::node_object::quantity(&divisor.0));
+    // None and 0 both stand for 1.
+    let divisor = divisor.filter(|divisor| *divisor > 0.0).unwrap_or(1.0);
     let (kind, name) = resource.split_once('.').unwrap_or_default();
     let resources = spec.resources.as_ref();
     let list = match kind {
@@ -202,7 +220,7 @@ fn resource_ref(spec: &Spec, resource: &str) -> Result<String> {
     };
     match list.and_then(|list| list.get(name)) {
         Some(quantity) => super::node_object::quantity(&quantity.0)
-            .map(|value| value.ceil().to_string())
+            .map(|value| (value / divisor).ceil().to_string())
             .ok_or_else(|| unsupported(&format!("quantity `{}`", quantity.0))),
         None => Ok("0".to_string()),
     }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, Secret, ServiceAccountTokenProjection,
+};
 use kube::{Api, Client};
 
+use super::tokens::Tokens;
 use crate::error::{Error, Result};
 
 /// Keys and values of a ConfigMap or Secret.
@@ -28,12 +31,27 @@ pub(crate) trait Lookup: Send + Sync {
         name: &'a str,
         optional: bool,
     ) -> BoxFuture<'a, Result<Option<Data>>>;
+    /// A token of the Pod's service account.
+    fn token<'a>(
+        &'a self,
+        pod: &'a Pod,
+        asked: &'a ServiceAccountTokenProjection,
+    ) -> BoxFuture<'a, Result<String>>;
     /// Whether the claim is there and can be used.
     fn claim<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>>;
 }
 
 /// The API server.
-pub(crate) struct ApiLookup(pub(crate) Client);
+pub(crate) struct ApiLookup {
+    client: Client,
+    tokens: Tokens,
+}
+
+impl ApiLookup {
+    pub(crate) fn new(client: Client) -> ApiLookup {
+        ApiLookup { client, tokens: Tokens::default() }
+    }
+}
 
 fn missing(kind: &str, name: &str) -> Error {
     Error::Config { reason: "CreateContainerConfigError", message: format!("{kind} \"{name}\" not found") }
@@ -47,7 +65,7 @@ impl Lookup for ApiLookup {
         optional: bool,
     ) -> BoxFuture<'a, Result<Option<Data>>> {
         async move {
-            let api: Api<ConfigMap> = Api::namespaced(self.0.clone(), namespace);
+            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
             let Some(found) = api.get_opt(name).await.map_err(Error::api("read a ConfigMap"))? else {
                 return if optional { Ok(None) } else { Err(missing("configmap", name)) };
             };
@@ -65,7 +83,7 @@ impl Lookup for ApiLookup {
         optional: bool,
     ) -> BoxFuture<'a, Result<Option<Data>>> {
         async move {
-            let api: Api<Secret> = Api::namespaced(self.0.clone(), namespace);
+            let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
             let Some(found) = api.get_opt(name).await.map_err(Error::api("read a Secret"))? else {
                 return if optional { Ok(None) } else { Err(missing("secret", name)) };
             };
@@ -74,9 +92,17 @@ impl Lookup for ApiLookup {
         .boxed()
     }
 
+    fn token<'a>(
+        &'a self,
+        pod: &'a Pod,
+        asked: &'a ServiceAccountTokenProjection,
+    ) -> BoxFuture<'a, Result<String>> {
+        self.tokens.get(&self.client, pod, asked).boxed()
+    }
+
     fn claim<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>> {
         async move {
-            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.0.clone(), namespace);
+            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
             let claim = api.get_opt(name).await.map_err(Error::api("read a PersistentVolumeClaim"))?;
             let claim = claim.ok_or_else(|| missing("persistentvolumeclaim", name))?;
             let class = claim.spec.and_then(|spec| spec.storage_class_name);

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
     Container as Spec, DownwardAPIVolumeFile, KeyToPath, Pod, Volume, VolumeMount, VolumeProjection,
 };
 
-use super::env::field_ref;
+use super::env::{Env, field_ref, resource_ref};
 use super::lookup::{Data, Lookup};
 use super::node_object::quantity;
 use crate::error::{Error, Result};
@@ -34,6 +34,7 @@ pub(crate) async fn mounts(
     pod: &Pod,
     spec: &Spec,
     places: &Places<'_>,
+    env: &Env,
     lookup: &dyn Lookup,
 ) -> Result<Vec<Mount>> {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
@@ -43,7 +44,7 @@ pub(crate) async fn mounts(
             .iter()
             .find(|volume| volume.name == mount.name)
             .ok_or_else(|| refuse(format!("volume `{}` is not declared in the Pod", mount.name)))?;
-        all.push(one(pod, volume, mount, places, lookup).await?);
+        all.push(one(pod, volume, mount, places, env, lookup).await?);
     }
     // Outer ones first, so that no mount hides another.
     all.sort_by_key(|mount| match mount {
@@ -63,16 +64,20 @@ async fn one(
     volume: &Volume,
     mount: &VolumeMount,
     places: &Places<'_>,
+    env: &Env,
     lookup: &dyn Lookup,
 ) -> Result<Mount> {
-    if mount.sub_path_expr.is_some() {
-        return Err(refuse(format!(
-            "volume `{}`: subPathExpr is not supported by the process runtime",
-            volume.name
-        )));
-    }
     let target = mount.mount_path.clone();
-    let sub_path = mount.sub_path.clone().filter(|path| !path.is_empty());
+    let sub_path = match &mount.sub_path_expr {
+        Some(text) => Some(env.expand_all(text).ok_or_else(|| {
+            refuse(format!(
+                "volume `{}`: subPathExpr `{text}` names a variable that is not there",
+                volume.name
+            ))
+        })?),
+        None => mount.sub_path.clone(),
+    };
+    let sub_path = sub_path.filter(|path| !path.is_empty());
     if let Some(files) = files(pod, volume, lookup).await? {
         return Ok(Mount::Files { volume: volume.name.clone(), target, sub_path, files });
     }
@@ -202,7 +207,14 @@ async fn project(
     if let Some(source) = &projection.downward_api {
         return downward(entries, pod, source.items.as_deref(), mode);
     }
-    Err(refuse(format!("volume `{volume}`: only configMap, secret and downwardAPI can be projected yet")))
+    if let Some(source) = &projection.service_account_token {
+        let token = lookup.token(pod, source).await?;
+        entries.push(entry(source.path.clone(), mode, token.as_bytes()));
+        return Ok(());
+    }
+    Err(refuse(format!(
+        "volume `{volume}`: only configMap, secret, downwardAPI and serviceAccountToken can be projected"
+    )))
 }
 
 fn select(
@@ -240,13 +252,23 @@ fn downward(
     mode: i32,
 ) -> Result<()> {
     for item in items.unwrap_or_default() {
-        let Some(field) = &item.field_ref else {
-            return Err(refuse(format!(
-                "downwardAPI `{}`: resourceFieldRef is not supported in volumes yet",
-                item.path
-            )));
+        let value = match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), _) => field_ref(pod, field)?,
+            (None, Some(resource)) => {
+                let wanted = resource.container_name.as_deref().unwrap_or_default();
+                let mut all = pod
+                    .spec
+                    .iter()
+                    .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+                let container = all.find(|container| container.name == wanted);
+                let container = container.ok_or_else(|| {
+                    refuse(format!("downwardAPI `{}` names no container of the Pod", item.path))
+                })?;
+                resource_ref(container, resource)?
+            }
+            (None, None) => continue,
         };
-        entries.push(entry(item.path.clone(), item.mode.unwrap_or(mode), field_ref(pod, field)?.as_bytes()));
+        entries.push(entry(item.path.clone(), item.mode.unwrap_or(mode), value.as_bytes()));
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    Container, ContainerStart, ContainerState, ExecRequest, ExecSession, ExitRecord, FileEntry, PodConfig,
-    PodHandle, PodState, Runtime,
+    AttachRequest, Container, ContainerStart, ContainerState, ExecRequest, ExecSession, ExitRecord,
+    FileEntry, PodConfig, PodHandle, PodState, Runtime,
 };
 use crate::error::{Error, Result};
 
@@ -157,6 +157,10 @@ impl PodHandle for FakePod {
 
     fn exec(&self, _: ExecRequest) -> BoxFuture<'_, Result<ExecSession>> {
         ready(Err(Error::Exec { message: "the fake runtime runs no commands".to_string() })).boxed()
+    }
+
+    fn attach(&self, _: AttachRequest) -> BoxFuture<'_, Result<ExecSession>> {
+        ready(Err(Error::Exec { message: "the fake runtime has no streams".to_string() })).boxed()
     }
 
     fn listening<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<SocketAddr>>> {

@@ -3,6 +3,7 @@
 //! `<data>/pods/<uid>/` holds `pod.json`, the supervisor's lock, socket and records, and what belongs to the Pod alone
 //! (`/tmp`, emptyDir volumes, unpacked sources). A Pod whose containers are all over needs no process.
 
+mod attach;
 mod pod;
 mod session;
 mod sockets;

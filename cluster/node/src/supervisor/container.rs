@@ -12,7 +12,8 @@ use nix::sys::wait::WaitStatus;
 
 use super::init::{self, Init};
 use super::log::{LogWriter, Stream};
-use super::protocol::{Container, ContainerStart, ContainerState, ExitRecord, InitReport};
+use super::protocol::{Container, ContainerStart, ContainerState, ExitRecord, InitReport, frame};
+use super::stdin::Stdin;
 use super::{records, sys};
 
 /// Bytes taken from one stream before the others get their turn.
@@ -28,6 +29,8 @@ const START_ERROR_CODE: i32 = 128;
 pub(crate) struct Slot {
     pub(crate) start: ContainerStart,
     pub(crate) run: Option<Run>,
+    /// Frames of output for those who are attached, not yet handed to them.
+    pub(crate) fresh: Vec<u8>,
     state: ContainerState,
     previous: Option<ExitRecord>,
     /// An exit that is not on disk yet, so nobody may know of it.
@@ -38,6 +41,9 @@ pub(crate) struct Slot {
 pub(crate) struct Run {
     pub(crate) init_pid: i32,
     pub(crate) user_namespace: bool,
+    pub(crate) stdin: Stdin,
+    /// Somebody wants to see the output as it comes.
+    pub(crate) is_watched: bool,
     pub(crate) stdout: Option<File>,
     pub(crate) stderr: Option<File>,
     pub(crate) report: Option<File>,
@@ -74,6 +80,7 @@ impl Slot {
         let mut slot = Slot {
             start,
             run: None,
+            fresh: Vec::new(),
             state: ContainerState::Starting { started_at },
             previous,
             unrecorded: None,
@@ -94,6 +101,7 @@ impl Slot {
                 ..ContainerStart::default()
             },
             run: None,
+            fresh: Vec::new(),
             state: container.state,
             previous: container.previous,
             unrecorded: None,
@@ -161,7 +169,8 @@ impl Slot {
     /// Takes what the pipes hold. `true` if the container changed.
     pub(crate) fn read(&mut self) -> bool {
         let Some(run) = &mut self.run else { return false };
-        run.read_output();
+        run.stdin.write();
+        run.read_output(&mut self.fresh);
         if run.read_report() && matches!(self.state, ContainerState::Starting { .. }) {
             self.state = ContainerState::Running { pid: run.init_pid, started_at: run.started_at };
             return true;
@@ -173,7 +182,7 @@ impl Slot {
     pub(crate) fn reaped(&mut self, status: WaitStatus, pod_dir: &Path) -> bool {
         let Some(mut run) = self.run.take() else { return false };
         run.ended = Some(status);
-        while run.read_output() {}
+        while run.read_output(&mut self.fresh) {}
         run.read_report();
         run.log.finish(&mut run.out, "stdout");
         run.log.finish(&mut run.err, "stderr");
@@ -192,17 +201,20 @@ impl Slot {
 
 impl Run {
     /// `true` while there may be more.
-    fn read_output(&mut self) -> bool {
+    fn read_output(&mut self, fresh: &mut Vec<u8>) -> bool {
         let mut buffer = [0; READ_BYTES_MAX];
         let mut more = false;
-        for (pipe, stream, name) in
-            [(&mut self.stdout, &mut self.out, "stdout"), (&mut self.stderr, &mut self.err, "stderr")]
-        {
+        let out = (&mut self.stdout, &mut self.out, "stdout", frame::STDOUT);
+        let err = (&mut self.stderr, &mut self.err, "stderr", frame::STDERR);
+        for (pipe, stream, name, kind) in [out, err] {
             let Some(file) = pipe else { continue };
             match file.read(&mut buffer) {
                 Ok(0) => *pipe = None,
                 Ok(size) => {
                     self.log.write(stream, name, &buffer[..size]);
+                    if self.is_watched {
+                        fresh.extend(frame::encode(kind, &buffer[..size]));
+                    }
                     more = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => more = true,
@@ -289,9 +301,7 @@ fn fork_init(
     let pipe = || sys::pipe().map_err(|error| format!("cannot make a pipe: {error}"));
     let (report_read, report) = pipe()?;
     let (supervisor_gone, alive) = pipe()?;
-    let (stdout_read, stdout) = pipe()?;
-    let (stderr_read, stderr) = pipe()?;
-    let stdin = File::open("/dev/null").map_err(|error| format!("cannot open `/dev/null`: {error}"))?.into();
+    let streams = streams(start).map_err(|error| format!("cannot make its standard streams: {error}"))?;
     let user_namespace = !sys::has_sys_admin();
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     // Safety: the supervisor has one thread, and the child never returns from `run`.
@@ -308,19 +318,22 @@ fn fork_init(
             user_namespace,
             report,
             supervisor_gone,
-            stdin,
-            stdout,
-            stderr,
+            stdin: streams.theirs[0].try_clone().unwrap_or_else(|_| sys::exit_now()),
+            stdout: streams.theirs[1].try_clone().unwrap_or_else(|_| sys::exit_now()),
+            stderr: streams.theirs[2].try_clone().unwrap_or_else(|_| sys::exit_now()),
         }),
     };
-    for fd in [report_read.as_raw_fd(), stdout_read.as_raw_fd(), stderr_read.as_raw_fd()] {
+    let ours = [Some(&streams.stdout), streams.stderr.as_ref()].into_iter().flatten().map(AsRawFd::as_raw_fd);
+    for fd in ours.chain([report_read.as_raw_fd()]) {
         sys::set_nonblocking(&fd).map_err(|error| format!("cannot prepare its output: {error}"))?;
     }
     Ok(Run {
         init_pid,
         user_namespace,
-        stdout: Some(stdout_read.into()),
-        stderr: Some(stderr_read.into()),
+        stdin: streams.stdin,
+        is_watched: false,
+        stdout: Some(streams.stdout),
+        stderr: streams.stderr,
         report: Some(report_read.into()),
         kill_at: None,
         out: Stream::default(),
@@ -331,6 +344,36 @@ fn fork_init(
         started_at,
         _alive: alive,
     })
+}
+
+/// The ends of a container's standard streams.
+struct Streams {
+    /// For the command: stdin, stdout, stderr.
+    theirs: [OwnedFd; 3],
+    stdin: Stdin,
+    stdout: File,
+    /// A terminal has none.
+    stderr: Option<File>,
+}
+
+fn streams(start: &ContainerStart) -> io::Result<Streams> {
+    if start.tty {
+        let (master, slave) = sys::terminal()?;
+        let theirs = [slave.try_clone()?, slave.try_clone()?, slave];
+        let stdin = Stdin::terminal(master.try_clone()?, start.stdin)?;
+        return Ok(Streams { theirs, stdin, stdout: master.into(), stderr: None });
+    }
+    let (stdout_read, stdout) = sys::pipe()?;
+    let (stderr_read, stderr) = sys::pipe()?;
+    let (read, stdin) = match start.stdin {
+        true => {
+            let (read, write) = sys::pipe()?;
+            (read, Stdin::pipe(write, start.stdin_once)?)
+        }
+        false => (File::open("/dev/null")?.into(), Stdin::none()),
+    };
+    let theirs = [read, stdout, stderr];
+    Ok(Streams { theirs, stdin, stdout: stdout_read.into(), stderr: Some(stderr_read.into()) })
 }
 
 fn explain_namespaces(error: &io::Error) -> String {

@@ -7,13 +7,10 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::{posix_openpt, ptsname_r, unlockpt};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
@@ -94,20 +91,12 @@ struct Streams {
 fn make_streams(request: &ExecRequest) -> Result<Streams, Failure> {
     let fail = |error: &dyn std::fmt::Display| format!("cannot make its standard streams: {error}");
     if request.tty {
-        let master =
-            posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).map_err(|e| fail(&e))?;
-        unlockpt(&master).map_err(|error| fail(&error))?;
-        let name = ptsname_r(&master).map_err(|error| fail(&error))?;
-        let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let slave = open(name.as_str(), flags, Mode::empty()).map_err(|error| fail(&error))?;
+        let (master, slave) = sys::terminal().map_err(|error| fail(&error))?;
         let theirs = vec![
             slave.try_clone().map_err(|error| fail(&error))?,
             slave.try_clone().map_err(|error| fail(&error))?,
             slave,
         ];
-        // Safety: the descriptor was just opened and nobody else owns it.
-        let master =
-            unsafe { std::os::fd::FromRawFd::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(master)) };
         return Ok(Streams { theirs, ours: vec![master] });
     }
     let mut streams = Streams { theirs: Vec::new(), ours: Vec::new() };

@@ -121,14 +121,18 @@ fn spawn_command(init: &Init<'_>) -> Result<Pid, Failure> {
     match unsafe { fork() }.map_err(|error| format!("cannot fork: {error}"))? {
         ForkResult::Child => {
             let start = init.start;
+            let mut env = start.env.clone();
+            if start.tty && !env.iter().any(|(name, _)| name == "TERM") {
+                env.push(("TERM".to_string(), "xterm".to_string()));
+            }
             let command = Command {
                 command: &start.command,
-                env: &start.env,
+                env: &env,
                 working_dir: &start.working_dir,
                 user: start.run_as_user.filter(|user| *user != init.uid),
                 group: start.run_as_group.filter(|group| *group != init.gid),
                 user_namespace: init.user_namespace,
-                terminal: false,
+                terminal: start.tty,
             };
             let stdio = [init.stdin.as_raw_fd(), init.stdout.as_raw_fd(), init.stderr.as_raw_fd()];
             let failure = become_command(&command, stdio);

@@ -1,7 +1,9 @@
 //! What is said over a supervisor's socket, and what it reads from its folder. One JSON object a line.
 //!
 //! The first line of a connection decides what it is: `hello` makes it the control connection (a newer one replaces
-//! an older one), `exec` hands it to a helper process that runs one command in a container. Both ends are the same
+//! an older one), `exec` hands it to a helper process that runs one command in a container, `attach` makes it carry the
+//! streams of a container: after the answer, frames of a byte for what it is ([`frame`]), four for the length, and the
+//! bytes. Both ends are the same
 //! binary in different ages after an upgrade, so fields may be added, never renamed.
 
 use std::path::PathBuf;
@@ -60,6 +62,15 @@ pub struct ContainerStart {
     pub termination_message_path: Option<String>,
     /// Use the end of the log as termination message if the file is empty and the container failed.
     pub message_from_log: bool,
+    /// Keeps stdin open for whoever attaches; without it stdin is empty.
+    #[serde(default)]
+    pub stdin: bool,
+    /// Closes stdin for good when the first who attached to it has gone.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// Runs the command on a terminal of its own.
+    #[serde(default)]
+    pub tty: bool,
 }
 
 /// One mount of a container.
@@ -124,6 +135,8 @@ pub(crate) enum Request {
     Shutdown,
     /// Runs a command in a running container; only as first line of a connection.
     Exec { exec: ExecRequest },
+    /// Joins the streams of a running container; only as first line of a connection.
+    Attach { attach: AttachRequest },
 }
 
 /// A command to run inside a running container.
@@ -139,6 +152,43 @@ pub struct ExecRequest {
     pub stdin: bool,
 }
 
+/// Wants the streams of what a container runs.
+#[derive(Debug, Clone, Serialize, Deserialize, Default, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// Name of the container.
+    pub container: String,
+    /// Write to its stdin too.
+    pub stdin: bool,
+}
+
+/// What the frames of an attached connection carry.
+pub(crate) mod frame {
+    /// For the command; empty: no more comes.
+    pub(crate) const STDIN: u8 = 0;
+    pub(crate) const STDOUT: u8 = 1;
+    pub(crate) const STDERR: u8 = 2;
+    /// Columns and rows of the terminal, two bytes each, the higher first.
+    pub(crate) const RESIZE: u8 = 4;
+    /// Bytes of one frame.
+    pub(crate) const BYTES_MAX: usize = 64 * 1024;
+
+    /// A frame.
+    pub(crate) fn encode(kind: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[kind], &(bytes.len() as u32).to_be_bytes()[..], bytes].concat()
+    }
+
+    /// The first frame in `bytes`: its kind, where its content begins and ends. `Err` if it can be none.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Option<(u8, std::ops::Range<usize>)>, ()> {
+        let Some(([kind, a, b, c, d], rest)) = bytes.split_first_chunk() else { return Ok(None) };
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        match length {
+            _ if length > BYTES_MAX => Err(()),
+            _ if length > rest.len() => Ok(None),
+            _ => Ok(Some((*kind, 5..5 + length))),
+        }
+    }
+}
+
 /// From a supervisor to dodai.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase")]
@@ -152,6 +202,8 @@ pub(crate) enum Event {
     /// Answer to exec; the file descriptors come with the first byte of this line: stdin (if asked for), stdout,
     /// stderr, or the one terminal.
     ExecStarted,
+    /// Answer to attach; frames follow.
+    Attached { tty: bool },
     /// The command of an exec ended.
     ExecExited { code: i32, signal: Option<i32>, message: Option<String> },
 }

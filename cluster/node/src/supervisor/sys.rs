@@ -71,6 +71,26 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(io::Error::from)
 }
 
+/// A pseudo-terminal whose ends are closed on exec: the one to hold, and the one for a command.
+pub(crate) fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
+    use nix::fcntl::{OFlag, open};
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = nix::pty::posix_openpt(flags)?;
+    nix::pty::unlockpt(&master)?;
+    let name = nix::pty::ptsname_r(&master)?;
+    let slave = open(name.as_str(), flags, nix::sys::stat::Mode::empty())?;
+    // Safety: the descriptor was just opened and nobody else owns it.
+    let master = unsafe { OwnedFd::from_raw_fd(std::os::fd::IntoRawFd::into_raw_fd(master)) };
+    Ok((master, slave))
+}
+
+/// Sets columns and rows of a terminal; one that is gone needs no size.
+pub(crate) fn resize(terminal: RawFd, columns: u16, rows: u16) {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // Safety: the pointer lives over the call.
+    unsafe { libc::ioctl(terminal, libc::TIOCSWINSZ, &size) };
+}
+
 pub(crate) fn set_nonblocking(fd: &impl AsRawFd) -> io::Result<()> {
     // Safety: plain system calls on a descriptor that the caller owns.
     unsafe {
@@ -179,4 +199,10 @@ pub(crate) fn receive_with_fds(socket: RawFd, buffer: &mut [u8]) -> io::Result<(
 
 pub(crate) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Ends a process that was just forked, without running what belongs to the one it was forked from.
+pub(crate) fn exit_now() -> ! {
+    // Safety: plain system call.
+    unsafe { libc::_exit(1) }
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use dodai_kit::Controller;
-use dodai_node::controllers::{deployment, endpoint_slice, job, orphan_pod, replica_set, scheduler, volume};
+use dodai_node::controllers::{
+    cron_job, daemon_set, deployment, disruption, endpoint_slice, endpoints, job, orphan_pod, pod_gc,
+    replica_set, replication_controller, scheduler, stateful_set, volume,
+};
 
 fn run<C: Controller>(folder: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/controllers/plan").join(folder);
@@ -43,4 +46,40 @@ fn pods_are_scheduled_as_written() {
 #[test]
 fn claims_are_planned_as_written() {
     run::<volume::ClaimController>("claim");
+}
+
+#[test]
+fn stateful_sets_are_planned_as_written() {
+    run::<stateful_set::StatefulSetController>("stateful_set");
+}
+
+#[test]
+fn daemon_sets_are_planned_as_written() {
+    run::<daemon_set::DaemonSetController>("daemon_set");
+}
+
+#[test]
+fn cron_jobs_are_planned_as_written() {
+    run::<cron_job::CronJobController>("cron_job");
+}
+
+#[test]
+fn disruption_budgets_are_planned_as_written() {
+    run::<disruption::DisruptionController>("disruption");
+}
+
+#[test]
+fn replication_controllers_are_planned_as_written() {
+    run::<replication_controller::ReplicationControllerController>("replication_controller");
+}
+
+#[test]
+fn endpoints_are_planned_as_written() {
+    run::<endpoints::EndpointsController>("endpoints");
+    run::<endpoints::EndpointsMirrorController>("endpoints_mirror");
+}
+
+#[test]
+fn pods_of_lost_nodes_are_planned_as_written() {
+    run::<pod_gc::PodGcController>("pod_gc");
 }

@@ -17,10 +17,17 @@ struct Given {
     parallelism: i64,
     backoff_limit: i64,
     indexed: bool,
+    /// `backoffLimitPerIndex`.
+    per_index: Option<i64>,
+    /// With a policy by which exit code 9 is no failure.
+    ignores: bool,
 }
 
+/// The exit code that counts for nothing, where there is a policy.
+const IGNORED: i64 = 9;
+
 fn job(given: &Given) -> Value {
-    json!({
+    let mut job = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"namespace": "ns", "name": "work"},
         "spec": {
             "completions": given.completions, "parallelism": given.parallelism, "backoffLimit": given.backoff_limit,
@@ -28,7 +35,16 @@ fn job(given: &Given) -> Value {
             "template": {"metadata": {"labels": {"job-name": "work"}}, "spec": {"restartPolicy": "Never",
                 "containers": [{"name": "c", "image": "i"}]}}
         }
-    })
+    });
+    if let Some(limit) = given.per_index {
+        job["spec"]["backoffLimitPerIndex"] = limit.into();
+        job["spec"]["backoffLimit"] = i32::MAX.into();
+    }
+    if given.ignores {
+        job["spec"]["podFailurePolicy"] = json!({"rules": [
+            {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [IGNORED]}}]});
+    }
+    job
 }
 
 fn the_job() -> Id {
@@ -59,6 +75,8 @@ impl Truth {
                 // Deleted before any Node had it: it failed without ever having said so.
                 self.ended.entry(uid).or_insert(("Failed".to_owned(), None));
             } else if matches!(phase, "Succeeded" | "Failed") {
+                let code = &pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+                let phase = if *code == IGNORED { "Ignored" } else { phase };
                 let index = pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"].as_str();
                 self.ended.entry(uid).or_insert((phase.to_owned(), index.map(str::to_owned)));
             }
@@ -86,7 +104,16 @@ fn may_run(pod: &Value) -> bool {
         && (pod["metadata"]["deletionTimestamp"].is_null() || pod["spec"]["nodeName"].is_string())
 }
 
-fn node_step(world: &mut World, truth: &mut Truth, may_fail: bool) {
+/// A Pod that fails says with which exit code.
+fn fail(world: &mut World, id: &Id, code: i64) {
+    world.set_phase(id, "Failed", false);
+    world.change(id, |pod| {
+        pod["status"]["containerStatuses"] = json!([{"name": "c", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]);
+    });
+}
+
+fn node_step(world: &mut World, truth: &mut Truth, given: &Given) {
     let pods = world.of_kind("Pod");
     let Some(pod) = world.pick(&pods) else { return };
     let id = id(&pod);
@@ -103,12 +130,14 @@ fn node_step(world: &mut World, truth: &mut Truth, may_fail: bool) {
         let phase = if world.random.bool() { "Succeeded" } else { "Failed" };
         world.set_phase(&id, phase, false);
     } else {
-        let phase = match world.random.u32(0..6) {
-            0 if may_fail => "Failed",
-            1 | 2 => "Succeeded",
-            _ => "Running",
-        };
-        world.set_phase(&id, phase, phase == "Running");
+        match world.random.u32(0..6) {
+            0 => {
+                let code = if given.ignores && world.random.bool() { IGNORED } else { 1 };
+                fail(world, &id, code);
+            }
+            1 | 2 => world.set_phase(&id, "Succeeded", false),
+            _ => world.set_phase(&id, "Running", true),
+        }
     }
     truth.look(world);
 }
@@ -191,6 +220,15 @@ fn check_always(world: &World, truth: &Truth, given: &Given) {
     world.check(truth.succeeded() as i64 <= given.completions, "more pods succeeded than were asked for");
     let running = world.of_kind("Pod").iter().filter(|pod| may_run(pod)).count() as i64;
     world.check(running <= given.parallelism, &format!("{running} pods at a time"));
+    if let Some(limit) = given.per_index {
+        let mut failures = BTreeMap::<&str, i64>::new();
+        for (uid, (phase, index)) in &truth.ended {
+            let index = index.as_deref().filter(|_| phase == "Failed" && !truth.unwanted.contains(uid));
+            *failures.entry(index.unwrap_or_default()).or_default() += i64::from(index.is_some());
+        }
+        let most = failures.values().max().copied().unwrap_or(0);
+        world.check(most <= limit + 1, &format!("an index failed {most} times"));
+    }
     if given.indexed {
         let indexes: Vec<_> =
             truth.ended.values().filter(|(phase, _)| phase == "Succeeded").map(|(_, index)| index).collect();
@@ -207,7 +245,11 @@ fn check_always(world: &World, truth: &Truth, given: &Given) {
 
 #[test]
 fn whatever_happens_a_job_counts_each_outcome_once_and_ends() {
-    for_seeds(|seed| {
+    for_seeds(run);
+}
+
+pub(crate) fn run(seed: u64) {
+    {
         let mut world = World::new(seed);
         let completions = world.random.i64(1..5);
         let given = Given {
@@ -215,6 +257,14 @@ fn whatever_happens_a_job_counts_each_outcome_once_and_ends() {
             parallelism: world.random.i64(1..4),
             backoff_limit: world.random.i64(0..4),
             indexed: world.random.bool(),
+            per_index: None,
+            ignores: world.one_in(3),
+        };
+        let given = if given.indexed && world.random.bool() {
+            let limit = world.random.i64(0..3);
+            Given { per_index: Some(limit), backoff_limit: i64::from(i32::MAX), ..given }
+        } else {
+            given
         };
         let mut truth = Truth::default();
         let mut made = 0;
@@ -227,7 +277,7 @@ fn whatever_happens_a_job_counts_each_outcome_once_and_ends() {
                 }
                 1 => person_deletes_a_pod(&mut world),
                 2 => pod_vanishes(&mut world, &mut truth, &given),
-                3..=9 => node_step(&mut world, &mut truth, true),
+                3..=9 => node_step(&mut world, &mut truth, &given),
                 _ => controllers_step(&mut world),
             }
             truth.look(&world);
@@ -248,7 +298,7 @@ fn whatever_happens_a_job_counts_each_outcome_once_and_ends() {
         settle(&mut world, &mut truth);
         check_always(&world, &truth, &given);
         check_end(&world, &truth, &given);
-    });
+    }
 }
 
 fn person_deletes_a_pod(world: &mut World) {
@@ -264,6 +314,7 @@ fn pod_vanishes(world: &mut World, truth: &mut Truth, given: &Given) {
         world.objects.get(&the_job()).is_some_and(|job| job["status"]["active"].as_i64().unwrap_or(0) > 0);
     let pods: Vec<Value> = world.of_kind("Pod").into_iter().filter(|pod| !is_terminal(pod)).collect();
     if given.parallelism != 1
+        || given.per_index.is_some()
         || !recorded
         || pods.len() != 1
         || !pods[0]["metadata"]["deletionTimestamp"].is_null()
@@ -290,6 +341,9 @@ fn check_end(world: &World, truth: &Truth, given: &Given) {
     world.check(number("succeeded") == truth.succeeded() as i64, "each success is counted once");
     if complete {
         world.check(number("succeeded") == given.completions, "it is complete when all have succeeded");
+    } else if given.per_index.is_some() {
+        let indexes = job["status"]["failedIndexes"].as_str().unwrap_or_default();
+        world.check(!indexes.is_empty(), "it failed with an index that had failed");
     } else {
         world.check(number("failed") > given.backoff_limit, "it failed when too many had failed");
     }
@@ -304,12 +358,14 @@ fn check_end(world: &World, truth: &Truth, given: &Given) {
 fn the_pods_of_a_deleted_job_can_go() {
     for_seeds(|seed| {
         let mut world = World::new(seed);
-        let given = Given { completions: 3, parallelism: 2, backoff_limit: 2, indexed: world.random.bool() };
+        let indexed = world.random.bool();
+        let (per_index, ignores) = (None, false);
+        let given = Given { completions: 3, parallelism: 2, backoff_limit: 2, indexed, per_index, ignores };
         let mut truth = Truth::default();
         world.create(job(&given));
         for _ in 0..60 {
             if world.random.bool() {
-                node_step(&mut world, &mut truth, true)
+                node_step(&mut world, &mut truth, &given)
             } else {
                 controllers_step(&mut world)
             }

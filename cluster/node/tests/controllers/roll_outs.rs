@@ -184,29 +184,31 @@ fn limits(world: &mut World) -> Limits {
 
 #[test]
 fn a_roll_out_keeps_enough_pods_available_and_never_has_too_many() {
-    for_seeds(|seed| {
-        let mut world = World::new(seed);
-        let limits = limits(&mut world);
-        world.create(deployment(&limits, 0, "RollingUpdate"));
-        settle(&mut world);
-        for _ in 0..STEPS {
-            let before = counts(&world).1;
-            match world.random.u32(0..20) {
-                0 => change_template(&mut world),
-                1..=8 => node_step(&mut world, true),
-                _ => controllers_step(&mut world),
-            }
-            if world.one_in(4) {
-                world.advance(1);
-            }
-            let (active, ready) = counts(&world);
-            world.check(active <= limits.replicas + limits.surge, &format!("{active} pods are too many"));
-            let enough = limits.replicas - limits.unavailable;
-            world.check(ready >= enough || ready >= before, &format!("{ready} pods are not enough"));
+    for_seeds(run_roll_out);
+}
+
+pub(crate) fn run_roll_out(seed: u64) {
+    let mut world = World::new(seed);
+    let limits = limits(&mut world);
+    world.create(deployment(&limits, 0, "RollingUpdate"));
+    settle(&mut world);
+    for _ in 0..STEPS {
+        let before = counts(&world).1;
+        match world.random.u32(0..20) {
+            0 => change_template(&mut world),
+            1..=8 => node_step(&mut world, true),
+            _ => controllers_step(&mut world),
         }
-        settle(&mut world);
-        check_settled(&world, limits.replicas);
-    });
+        if world.one_in(4) {
+            world.advance(1);
+        }
+        let (active, ready) = counts(&world);
+        world.check(active <= limits.replicas + limits.surge, &format!("{active} pods are too many"));
+        let enough = limits.replicas - limits.unavailable;
+        world.check(ready >= enough || ready >= before, &format!("{ready} pods are not enough"));
+    }
+    settle(&mut world);
+    check_settled(&world, limits.replicas);
 }
 
 #[test]
@@ -256,59 +258,63 @@ fn whatever_happens_a_deployment_comes_to_rest_with_what_is_asked_for() {
 
 #[test]
 fn recreate_never_runs_two_templates_at_a_time() {
-    for_seeds(|seed| {
-        let mut world = World::new(seed);
-        let limits = limits(&mut world);
-        world.create(deployment(&limits, 0, "Recreate"));
-        settle(&mut world);
-        for _ in 0..STEPS {
-            match world.random.u32(0..20) {
-                0 => change_template(&mut world),
-                1..=8 => node_step(&mut world, true),
-                _ => controllers_step(&mut world),
-            }
-            let images: std::collections::BTreeSet<String> = world
-                .of_kind("Pod")
-                .iter()
-                .map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
-                .collect();
-            world.check(images.len() <= 1, &format!("{images:?} at a time"));
+    for_seeds(run_recreate);
+}
+
+pub(crate) fn run_recreate(seed: u64) {
+    let mut world = World::new(seed);
+    let limits = limits(&mut world);
+    world.create(deployment(&limits, 0, "Recreate"));
+    settle(&mut world);
+    for _ in 0..STEPS {
+        match world.random.u32(0..20) {
+            0 => change_template(&mut world),
+            1..=8 => node_step(&mut world, true),
+            _ => controllers_step(&mut world),
         }
-        settle(&mut world);
-        check_settled(&world, limits.replicas);
-    });
+        let images: std::collections::BTreeSet<String> = world
+            .of_kind("Pod")
+            .iter()
+            .map(|pod| pod["spec"]["containers"][0]["image"].as_str().unwrap().to_owned())
+            .collect();
+        world.check(images.len() <= 1, &format!("{images:?} at a time"));
+    }
+    settle(&mut world);
+    check_settled(&world, limits.replicas);
 }
 
 #[test]
 fn a_replica_set_never_has_more_pods_than_asked_for() {
-    for_seeds(|seed| {
-        let mut world = World::new(seed);
-        let replicas = world.random.i64(1..6);
-        world.create(json!({
-            "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"namespace": "ns", "name": "set"},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template":
-                {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}
-        }));
-        for _ in 0..STEPS {
-            match world.random.u32(0..10) {
-                0 => {
-                    let pods = world.of_kind("Pod");
-                    if let Some(victim) = world.pick(&pods) {
-                        world.delete(&id(&victim));
-                    }
-                }
-                1..=3 => node_step(&mut world, false),
-                _ => {
-                    let kind = world.pick(&["ReplicaSet", "Pod"]).unwrap();
-                    world.catch_up(kind, false);
-                    let kill = world.one_in(4).then(|| world.random.usize(0..4));
-                    if let Some(key) = world.pick(&world.cached("ReplicaSet")) {
-                        world.pass::<ReplicaSetController>(&key, kill);
-                    }
+    for_seeds(run_replica_set);
+}
+
+pub(crate) fn run_replica_set(seed: u64) {
+    let mut world = World::new(seed);
+    let replicas = world.random.i64(1..6);
+    world.create(json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"namespace": "ns", "name": "set"},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template":
+            {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}
+    }));
+    for _ in 0..STEPS {
+        match world.random.u32(0..10) {
+            0 => {
+                let pods = world.of_kind("Pod");
+                if let Some(victim) = world.pick(&pods) {
+                    world.delete(&id(&victim));
                 }
             }
-            let active = counts(&world).0;
-            world.check(active <= replicas, &format!("{active} pods of {replicas}"));
+            1..=3 => node_step(&mut world, false),
+            _ => {
+                let kind = world.pick(&["ReplicaSet", "Pod"]).unwrap();
+                world.catch_up(kind, false);
+                let kill = world.one_in(4).then(|| world.random.usize(0..4));
+                if let Some(key) = world.pick(&world.cached("ReplicaSet")) {
+                    world.pass::<ReplicaSetController>(&key, kill);
+                }
+            }
         }
-    });
+        let active = counts(&world).0;
+        world.check(active <= replicas, &format!("{active} pods of {replicas}"));
+    }
 }

@@ -45,7 +45,11 @@ struct Exec {
 
 impl Exec {
     async fn new(address: std::net::SocketAddr, query: &str, protocols: &str) -> Exec {
-        let request = Request::get(format!("ws://{address}/exec/default/web/c?{query}"))
+        Exec::at(address, &format!("exec/default/web/c?{query}"), protocols).await
+    }
+
+    async fn at(address: std::net::SocketAddr, path: &str, protocols: &str) -> Exec {
+        let request = Request::get(format!("ws://{address}/{path}"))
             .header("host", "node")
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
@@ -157,4 +161,37 @@ async fn a_followed_log_comes_as_it_is_written_and_ends_with_the_container() {
     assert!(text.starts_with("line 1\nline 2\n"));
     assert!(text.ends_with("rotate\nend\n"), "...{}", &text[text.len().saturating_sub(200)..]);
     assert_eq!(text.lines().count(), 200 + 250_000 + 1);
+}
+
+/// As kube-rs does it: two channels for a port, each of which begins with its number.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_is_forwarded_over_channels_to_what_the_pod_listens_on_and_nothing_else() {
+    let cluster = Cluster::new().await;
+    let script = "cd /tmp && echo hello > index.html && exec python3 -m http.server --bind 127.0.0.1 $PORT";
+    let mut pod = cluster.pod("web", script);
+    pod["spec"]["containers"][0]["ports"] = json!([{"containerPort": 80}]);
+    cluster.create(&pod).await;
+    let is_ready = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    };
+    cluster.until("web", "it is ready", is_ready).await;
+    let address = listen(cluster.node.as_ref().unwrap().kubelet_service()).await;
+    let foreign = address.port();
+    let path = format!("portForward/default/web?ports=80,{foreign}");
+    let mut forward = Exec::at(address, &path, "v4.channel.k8s.io").await;
+    forward.send(0, b"GET /index.html HTTP/1.0\r\n\r\n").await;
+    let mut channels = [const { Vec::new() }; 4];
+    let all = async {
+        while let Some(Ok(message)) = forward.socket.next().await {
+            let Message::Binary(data) = message else { continue };
+            channels[usize::from(data[0])].extend_from_slice(&data[1..]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.expect("it ends when both ports have ended");
+    assert!(channels[0].starts_with(&80u16.to_le_bytes()) && channels[0].ends_with(b"hello\n"));
+    assert_eq!(channels[1], 80u16.to_le_bytes());
+    assert_eq!(channels[2], foreign.to_le_bytes());
+    let refused = String::from_utf8_lossy(&channels[3][2..]).into_owned();
+    assert!(refused.contains("nothing in it listens on that port"), "{refused}");
 }

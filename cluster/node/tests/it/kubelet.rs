@@ -24,19 +24,26 @@ pub struct Cluster {
     pub client: Client,
     pub node: Option<Node>,
     pub source: String,
+    /// Where Pods find the API.
+    pub api: Option<std::net::SocketAddr>,
 }
 
 impl Cluster {
     pub async fn new() -> Cluster {
+        let mut cluster = Cluster::on(ApiServer::open(Config::default()).await.unwrap()).await;
+        cluster.start().await;
+        cluster
+    }
+
+    /// On this server, without a node yet.
+    pub async fn on(server: ApiServer) -> Cluster {
         let folder = tempfile::tempdir().unwrap();
-        let server = ApiServer::open(Config::default()).await.unwrap();
         let client = server.client(User::admin("test"));
         let source = add_source(&folder.path().join("data"), &[(EntryType::Regular, "hello", "hello")]);
-        let mut cluster = Cluster { folder, server, client, node: None, source };
+        let cluster = Cluster { folder, server, client, node: None, source, api: None };
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
         let default: Namespace = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
         let _ = namespaces.create(&PostParams::default(), &default).await;
-        cluster.start().await;
         cluster
     }
 
@@ -47,6 +54,7 @@ impl Cluster {
     pub fn config(&self) -> NodeConfig {
         let mut config = NodeConfig::new(self.data());
         config.supervisor_exe = supervisor_exe();
+        config.api = self.api;
         config.path = "/usr/local/bin:/usr/bin:/bin".to_string();
         config.build_settings = BuildSettings::collect(
             [("PIP_INDEX_URL".to_string(), "http://index".to_string())].into_iter(),
@@ -234,10 +242,10 @@ async fn what_cannot_start_says_why_and_starts_when_it_can() {
     pod["spec"]["containers"][0]["image"] = json!("nginx");
     cluster.create(&pod).await;
     assert!(waits("oci", "ErrImagePull").await.contains("cannot pull `nginx`"));
-    let mut pod = cluster.pod("tty", "true");
-    pod["spec"]["containers"][0]["tty"] = json!(true);
+    let mut pod = cluster.pod("hook", "true");
+    pod["spec"]["containers"][0]["lifecycle"] = json!({"postStart": {"exec": {"command": ["true"]}}});
     cluster.create(&pod).await;
-    assert!(waits("tty", "CreateContainerConfigError").await.contains("use exec"));
+    assert!(waits("hook", "CreateContainerConfigError").await.contains("postStart"));
     let mut pod = cluster
         .pod("env", "echo $FROM_KEY $ALL_B $EXPANDED $NODE; cat /etc/conf/a; cat /secret/deep/s; exit 0");
     pod["spec"]["containers"][0]["env"] = json!([
@@ -472,4 +480,37 @@ async fn a_kubelet_works_with_any_runtime() {
     cluster.until_gone("web").await;
     until_true("the runtime forgot it", || fake.pod(&uid).is_none()).await;
     node.shutdown().await;
+}
+
+/// What every client library does in a Pod: address from the environment, token, CA and namespace from the mount.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_in_a_pod_reaches_the_api_as_its_service_account() {
+    let config = Config { service_account_tokens: true, ..Config::default() };
+    let server = ApiServer::open(config).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serving = server.serve(listener, &dodai_apiserver::Pki::open(folder.path()).unwrap()).await.unwrap();
+    let mut cluster = Cluster::on(server).await;
+    cluster.api = Some(serving.address());
+    cluster.start().await;
+    let script = r#"
+        cd /var/run/secrets/kubernetes.io/serviceaccount && test "$(stat -L -c %a token)" = 644 &&
+        curl -s --cacert ca.crt -H "Authorization: Bearer $(cat token)" \
+            "https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/$(cat namespace)/pods" &&
+        cat /data/limits && ls /where"#;
+    let mut pod = cluster.pod("client", script);
+    let container = &mut pod["spec"]["containers"][0];
+    container["resources"] = json!({"limits": {"memory": "64Mi", "cpu": "1500m"}});
+    container["env"] = json!([{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
+    container["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"},
+        {"name": "empty", "mountPath": "/where/at", "subPathExpr": "of-$(NAME)"}]);
+    pod["spec"]["volumes"] = json!([{"name": "empty", "emptyDir": {}}, {"name": "data", "downwardAPI": {"items": [
+        {"path": "limits", "resourceFieldRef": {"containerName": "c", "resource": "limits.memory", "divisor": "1Mi"}}
+    ]}}]);
+    cluster.create(&pod).await;
+    cluster.until_phase("client", "Succeeded").await;
+    let (_, log) = cluster.logs("client/c").await;
+    let refused =
+        "pods is forbidden: User \\\"system:serviceaccount:default:default\\\" cannot list resource";
+    assert!(log.contains(refused) && log.ends_with("64at\n"), "{log}");
 }

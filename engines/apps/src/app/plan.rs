@@ -1,5 +1,6 @@
 //! Decides for an App: which Release there must be, and what to say about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dodai_api::dodai::app::{AppPhase, AppStatus, Source};
@@ -35,6 +36,8 @@ pub struct World {
     pub services: Vec<Arc<Service>>,
     /// What the Node says of its interpreters; `None` before it has.
     pub interpreters: Option<String>,
+    /// What changes when a value of a Secret that the App names does; or the name of one that is not there.
+    pub secrets: Result<BTreeMap<String, String>, String>,
 }
 
 pub(super) fn plan(world: &World) -> Plan {
@@ -47,9 +50,19 @@ pub(super) fn plan(world: &World) -> Plan {
         say(&mut plan, world, AppPhase::Invalid, Some(stalled));
         return plan;
     }
-    let hash = identity::of_spec(&world.app.spec);
+    let secrets = match &world.secrets {
+        Ok(secrets) => secrets,
+        Err(name) => {
+            // What serves goes on: its processes have what they were given.
+            let text = format!("Secret `{name}`, which the environment names, is not there");
+            prune_history(&mut plan, world);
+            say(&mut plan, world, phase(world), Some((Reason::WaitingForSecret, text)));
+            return plan;
+        }
+    };
+    let hash = identity::of_spec(&world.app.spec, secrets);
     if world.releases.last().is_none_or(|newest| newest.spec.hash != hash) {
-        match next_release(world, hash) {
+        match next_release(world, hash, secrets) {
             Some(release) => plan.create(&release),
             None => {
                 let text = "no Node has told which interpreters it has".to_owned();
@@ -64,7 +77,7 @@ pub(super) fn plan(world: &World) -> Plan {
 }
 
 /// The Release that the spec asks for. `None` while the identity of its build cannot be known.
-fn next_release(world: &World, hash: String) -> Option<Release> {
+fn next_release(world: &World, hash: String, secrets: &BTreeMap<String, String>) -> Option<Release> {
     let (app, spec) = (&world.app, &world.app.spec);
     let number = world.releases.last().map_or(0, |newest| newest.spec.number) + 1;
     let image = match (&spec.image, &spec.source) {
@@ -83,6 +96,7 @@ fn next_release(world: &World, hash: String) -> Option<Release> {
         command_identity: None,
         processes: spec.processes.clone(),
         volumes: spec.volumes.clone(),
+        secrets: secrets.clone(),
         cause: app.annotations().get(ANNOTATION_CAUSE).cloned(),
     };
     release.command_identity = identity::of_command(&release);
@@ -126,8 +140,9 @@ fn current(world: &World) -> Option<&Arc<Release>> {
 }
 
 fn phase(world: &World) -> AppPhase {
+    let hash = world.secrets.as_ref().ok().map(|secrets| identity::of_spec(&world.app.spec, secrets));
     let newest_is_of_spec =
-        world.releases.last().is_some_and(|newest| newest.spec.hash == identity::of_spec(&world.app.spec));
+        world.releases.last().is_some_and(|newest| Some(&newest.spec.hash) == hash.as_ref());
     match world.releases.last().map(|newest| newest.phase()) {
         Some(ReleasePhase::Active) if newest_is_of_spec => AppPhase::Running,
         Some(ReleasePhase::Failed) if newest_is_of_spec => AppPhase::Failed,

@@ -13,6 +13,7 @@ use kube::ResourceExt;
 use super::replica_sets::{self, actual, size};
 use super::rolling::{self, Resize};
 use super::{status, template};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::{pods, selector};
 
 /// Everything that `plan` may look at.
@@ -143,7 +144,7 @@ fn roll(
             sets.old.iter().filter(|set| size(set) > 0).map(|set| (set.clone(), 0)).collect();
         let is_active = !active.is_empty();
         resize(plan, world, spec, active);
-        if is_active || has_old_pods(world, &sets.old) {
+        if (is_active || has_old_pods(world, &sets.old)) && !planted::is(Bug::RecreateDoesNotWait) {
             return;
         }
     }

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 
 use super::replica_sets::{actual, available, is_observed, max_then, size};
 use super::template;
+use crate::controllers::planted::{self, Bug};
 
 /// A ReplicaSet and the size that it must get.
 pub(super) type Resize = (Arc<ReplicaSet>, i32);
@@ -32,6 +33,9 @@ pub(super) fn size_of_new(
     if all.iter().any(|set| !is_observed(set)) {
         return now;
     }
+    if planted::is(Bug::RollOutForgetsSurge) {
+        return replicas;
+    }
     let there = all.iter().map(|set| size(set).max(actual(set))).fold(0, i32::saturating_add);
     let room = replicas.saturating_add(surge).saturating_sub(there).max(0);
     now.saturating_add(room).min(replicas)
@@ -48,6 +52,9 @@ pub(super) fn shrink_old(
     new: &Arc<ReplicaSet>,
     old: &[Arc<ReplicaSet>],
 ) -> Vec<Resize> {
+    if planted::is(Bug::RollOutForgetsAvailable) {
+        return old.iter().filter(|set| size(set) > 0).map(|set| (set.clone(), 0)).collect();
+    }
     let (_, unavailable) = template::limits(deployment);
     let min_available = template::replicas(spec) - unavailable;
     let new_missing = size(new) - available(new);

@@ -36,7 +36,7 @@ pub(super) fn limits(deployment: &Deployment) -> (i32, i32) {
 }
 
 /// A number, or a percentage of `total`; what cannot be read counts as 0, since the API server lets none in.
-fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
+pub(crate) fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
     match value {
         IntOrString::Int(number) => (*number).max(0),
         IntOrString::String(text) => {

@@ -16,9 +16,9 @@ use kube::ResourceExt;
 use crate::controllers::{names, pods};
 
 /// Label: the Service of a slice.
-pub(super) const LABEL_SERVICE: &str = "kubernetes.io/service-name";
+pub(crate) const LABEL_SERVICE: &str = "kubernetes.io/service-name";
 /// Label: who keeps a slice. Slices of others are left alone.
-const LABEL_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const LABEL_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Upstream's name for its controller, by which tools know the slices that follow from Pods.
 const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 /// Label of a slice of a Service without address.
@@ -136,11 +136,6 @@ fn is_of(address: &str, family: &str) -> bool {
 fn endpoint(world: &World, spec: &ServiceSpec, pod: &Pod, addresses: Vec<String>) -> Endpoint {
     let always = spec.publish_not_ready_addresses == Some(true);
     let (serving, terminating) = (always || pods::is_ready(pod), pods::is_deleted(pod));
-    let pod_spec = pod.spec.as_ref();
-    let hostname = pod_spec.and_then(|spec| {
-        let is_of_service = spec.subdomain.as_deref() == Some(&*world.service.name_any());
-        spec.hostname.clone().filter(|_| is_of_service)
-    });
     Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
@@ -148,7 +143,7 @@ fn endpoint(world: &World, spec: &ServiceSpec, pod: &Pod, addresses: Vec<String>
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hostname,
+        hostname: hostname(&world.service, pod),
         node_name: pods::node(pod).map(str::to_owned),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
@@ -161,8 +156,15 @@ fn endpoint(world: &World, spec: &ServiceSpec, pod: &Pod, addresses: Vec<String>
     }
 }
 
+/// The Pod's own name under the Service, if it asks to have one there.
+pub(crate) fn hostname(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let is_of_service = spec.subdomain.as_deref() == Some(&*service.name_any());
+    spec.hostname.clone().filter(|_| is_of_service)
+}
+
 /// The Service's ports as this Pod has them; a port by a name that the Pod does not declare is left out.
-fn ports(spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointPort> {
+pub(crate) fn ports(spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointPort> {
     let real = pod.annotations().get(ANNOTATION_PORT).and_then(|text| text.parse::<u16>().ok());
     let declared: Vec<&ContainerPort> = pod
         .spec
@@ -238,7 +240,7 @@ fn slice(
 }
 
 /// Whether the slice says exactly what is wanted: a label or an endpoint too many counts.
-fn is_same(current: &EndpointSlice, wanted: &EndpointSlice) -> bool {
+pub(crate) fn is_same(current: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     current.labels() == wanted.labels()
         && current.address_type == wanted.address_type
         && current.endpoints.as_deref().unwrap_or_default() == wanted.endpoints.as_deref().unwrap_or_default()

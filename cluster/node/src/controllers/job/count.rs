@@ -12,7 +12,9 @@ use k8s_openapi::api::batch::v1::{Job, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::policy::{self, Verdict};
 use super::{indexes, pod};
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::pods;
 
 /// Outcomes that are noted in one pass, so that the status stays small.
@@ -30,6 +32,10 @@ pub(super) struct Counts {
     pub(super) uncounted_failed: Vec<String>,
     /// Indexes that succeeded, for an Indexed Job.
     pub(super) completed: BTreeSet<i32>,
+    /// Indexes that are not tried again, with `backoffLimitPerIndex`.
+    pub(super) failed_indexes: BTreeSet<i32>,
+    /// A failure for which the Job fails, and why.
+    pub(super) fatal: Option<String>,
     /// Pods whose outcome this pass notes for the first time.
     pub(super) noted: Vec<Arc<Pod>>,
     /// Pods whose outcome is noted in the status that was seen, or is nobody's: their finalizer can go.
@@ -63,6 +69,11 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
         uncounted_succeeded: Vec::new(),
         uncounted_failed: Vec::new(),
         completed: indexes::parse(text, completions.unwrap_or(0)),
+        failed_indexes: indexes::parse(
+            status.failed_indexes.as_deref().unwrap_or_default(),
+            completions.unwrap_or(0),
+        ),
+        fatal: None,
         noted: Vec::new(),
         done: Vec::new(),
         active: Vec::new(),
@@ -84,12 +95,7 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
             note_success(&mut counts, found, uid, completions, &was_completed);
         } else if pod::has_failed(found) {
             seen_live += 1;
-            if pod::is_unwanted(found) && pods::is_deleted(found) {
-                counts.done.push(found.clone());
-            } else if counts.noted.len() < UNCOUNTED_MAX {
-                counts.uncounted_failed.push(uid);
-                counts.noted.push(found.clone());
-            }
+            note_failure(&mut counts, job, found, uid);
         } else {
             seen_live += 1;
             let list = if pods::is_deleted(found) { &mut counts.terminating } else { &mut counts.active };
@@ -111,7 +117,7 @@ fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<P
     let is_pending =
         |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid) && pod::is_tracked(pod));
     for uid in noted.succeeded.iter().flatten() {
-        if is_pending(uid) {
+        if is_pending(uid) && !planted::is(Bug::JobCountsTwice) {
             counts.uncounted_succeeded.push(uid.clone());
         } else {
             counts.succeeded = counts.succeeded.saturating_add(1);
@@ -123,6 +129,27 @@ fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<P
         } else {
             counts.failed = counts.failed.saturating_add(1);
         }
+    }
+}
+
+fn note_failure(counts: &mut Counts, job: &Job, found: &Arc<Pod>, uid: String) {
+    let Some(spec) = &job.spec else { return };
+    let verdict = policy::judge(spec, found);
+    if verdict == Verdict::Ignore || (pod::is_unwanted(found) && pods::is_deleted(found)) {
+        counts.done.push(found.clone());
+        return;
+    }
+    if counts.noted.len() >= UNCOUNTED_MAX {
+        return;
+    }
+    counts.uncounted_failed.push(uid);
+    counts.noted.push(found.clone());
+    let is_last = verdict == Verdict::FailIndex || policy::exhausts_index(spec, found);
+    if let Some(index) = pod::index(found).filter(|index| is_last && !counts.completed.contains(index)) {
+        counts.failed_indexes.insert(index);
+    }
+    if let Verdict::FailJob(why) = verdict {
+        counts.fatal.get_or_insert(why);
     }
 }
 

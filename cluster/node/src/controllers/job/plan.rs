@@ -11,9 +11,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::count::{Counts, count};
+use super::policy::{self, Verdict};
 use super::{has_condition, indexes, is_finished, pod};
 use kube::ResourceExt;
 
+use crate::controllers::planted::{self, Bug};
 use crate::controllers::replica_set::{self, count_nonzero, goes_before};
 use crate::controllers::{pods, selector};
 
@@ -43,7 +45,7 @@ pub struct World {
 /// Where the Job stands.
 enum Course {
     Running,
-    Succeeding(&'static str, String),
+    Succeeding(String, String),
     Failing(String, String),
 }
 
@@ -61,6 +63,9 @@ pub(super) fn plan(world: &World) -> Plan {
     let completions = spec.completions.filter(|_| is_indexed(spec));
     let counts = count(job, &world.pods, completions);
     let mut status = counted(job, &counts, completions.is_some());
+    if spec.backoff_limit_per_index.is_some() {
+        status.failed_indexes = Some(indexes::to_text(&counts.failed_indexes));
+    }
     mark_suspended(&mut status, spec, world.now);
     let course = course(world, spec, &counts, &status, &mut plan);
     for pod in &counts.noted {
@@ -86,14 +91,35 @@ pub(super) fn plan(world: &World) -> Plan {
             }
         }
     }
+    if planted::is(Bug::JobLetsGoUncounted) {
+        counts.noted.iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
+    }
     // First the word, then the deed: a Pod is let go of only when what it did stands in the status.
     if job.status.as_ref() == Some(&status) {
-        for pod in &counts.done {
+        let is_running = matches!(course, Course::Running);
+        for pod in counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod)) {
             plan.replace(&pod::untracked(pod));
         }
     }
     plan.set_status(&status);
     plan
+}
+
+/// Whether a failed Pod is all that tells how often its index failed: it stays until its successor tells it.
+fn is_remembered(world: &World, spec: &JobSpec, counts: &Counts, failed: &Pod) -> bool {
+    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) {
+        return false;
+    }
+    let Some(index) = pod::index(failed) else { return false };
+    let is_over = counts.completed.contains(&index) || counts.failed_indexes.contains(&index);
+    !is_over && newest(world, index).is_some_and(|newest| newest.metadata.uid == failed.metadata.uid)
+}
+
+/// The newest Pod of an index.
+fn newest(world: &World, index: i32) -> Option<&Arc<Pod>> {
+    let base = pod::base_name(&world.job, Some(index));
+    let of_index = world.pods.iter().filter(|pod| pod::index(pod) == Some(index));
+    of_index.max_by_key(|pod| pod::attempt(&base, pod))
 }
 
 fn is_indexed(spec: &JobSpec) -> bool {
@@ -230,13 +256,22 @@ fn course(world: &World, spec: &JobSpec, counts: &Counts, status: &JobStatus, pl
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         return Course::Failing(text(&target.reason), text(&target.message));
     }
-    let complete =
-        || Course::Succeeding("CompletionsReached", "Reached expected number of succeeded pods".to_owned());
-    if has_condition(&world.job, "SuccessCriteriaMet") {
-        return complete();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    if has_condition(&world.job, "SuccessCriteriaMet")
+        && let Some(met) = told("SuccessCriteriaMet")
+    {
+        return Course::Succeeding(text(&met.reason), text(&met.message));
     }
-    if let Some(field) = not_supported(spec) {
-        return Course::Failing("NotSupported".to_owned(), format!("`spec.{field}` is not supported"));
+    if let Some(message) = &counts.fatal {
+        return Course::Failing("PodFailurePolicy".to_owned(), message.clone());
+    }
+    if let Some(rule) = policy::succeeded_by(spec, &counts.completed) {
+        return Course::Succeeding("SuccessPolicy".to_owned(), format!("Matched rules at index {rule}"));
+    }
+    let failed_indexes = replica_set::count(counts.failed_indexes.len());
+    if spec.max_failed_indexes.is_some_and(|max| failed_indexes > max) {
+        let message = "Job has exceeded the specified maximal number of failed indexes".to_owned();
+        return Course::Failing("MaxFailedIndexesExceeded".to_owned(), message);
     }
     if exceeds_backoff_limit(spec, counts) {
         let message = "Job has reached the specified backoff limit".to_owned();
@@ -256,17 +291,15 @@ fn course(world: &World, spec: &JobSpec, counts: &Counts, status: &JobStatus, pl
         Some(completions) => counts.all_succeeded() >= completions,
         None => counts.all_succeeded() > 0,
     };
-    if enough && is_idle { complete() } else { Course::Running }
-}
-
-fn not_supported(spec: &JobSpec) -> Option<&'static str> {
-    if spec.pod_failure_policy.is_some() {
-        return Some("podFailurePolicy");
+    if enough && is_idle {
+        let message = "Reached expected number of succeeded pods".to_owned();
+        return Course::Succeeding("CompletionsReached".to_owned(), message);
     }
-    if spec.success_policy.is_some() {
-        return Some("successPolicy");
+    let completions = spec.completions.unwrap_or(i32::MAX);
+    if failed_indexes > 0 && is_idle && counts.all_succeeded().saturating_add(failed_indexes) >= completions {
+        return Course::Failing("FailedIndexes".to_owned(), "Job has failed indexes".to_owned());
     }
-    spec.backoff_limit_per_index.map(|_| "backoffLimitPerIndex")
+    Course::Running
 }
 
 fn exceeds_backoff_limit(spec: &JobSpec, counts: &Counts) -> bool {
@@ -295,7 +328,10 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
         _ if is_suspended(spec) => 0,
-        Some(completions) => completions.saturating_sub(counts.all_succeeded()).clamp(0, parallelism),
+        Some(completions) => {
+            let over = counts.all_succeeded().saturating_add(replica_set::count(counts.failed_indexes.len()));
+            completions.saturating_sub(over).clamp(0, parallelism)
+        }
         None if counts.all_succeeded() > 0 => 0.max(replica_set::count(counts.active.len()).min(parallelism)),
         None => parallelism,
     };
@@ -306,20 +342,24 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
         return;
     }
     // Pods that are not wanted leave no count behind, so that their names come back: only when they have gone.
-    let leaves = world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
+    // With a limit for each index such a Pod is kept until its successor is there, which has the next name.
+    let leaves = spec.backoff_limit_per_index.is_none()
+        && world.pods.iter().any(|pod| pod::is_unwanted(pod) && !pod::has_succeeded(pod));
     let missing = wanted.saturating_sub(counts.active.len() + counts.terminating.len()).min(BURST_MAX);
     if missing == 0 || leaves || !counts.noted.is_empty() {
         return;
     }
-    if let Some(wait) = backoff(world, counts) {
+    if spec.backoff_limit_per_index.is_none()
+        && let Some(wait) = backoff(world, spec, counts)
+    {
         plan.again_in(wait);
         return;
     }
     let new = match spec.completions.filter(|_| is_indexed(spec)) {
-        Some(completions) => indexed_pods(world, counts, completions, missing),
+        Some(completions) => indexed_pods(plan, world, spec, counts, completions, missing),
         None => numbered_pods(world, counts, missing),
     };
-    if !new.is_empty() {
+    if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
         plan.confirm(world.job.as_ref());
         confirm_pods(plan, world, spec, false);
         plan.again_in(RECHECK);
@@ -365,9 +405,10 @@ fn remove(
 }
 
 /// How long to wait after failures since the last success; `None` if no time is left to wait.
-fn backoff(world: &World, counts: &Counts) -> Option<Duration> {
+fn backoff(world: &World, spec: &JobSpec, counts: &Counts) -> Option<Duration> {
     let ended = |of: fn(&Pod) -> bool| {
-        let pods = world.pods.iter().filter(move |pod| of(pod) && !pod::is_unwanted(pod));
+        let counts = |pod: &Pod| !pod::is_unwanted(pod) && policy::judge(spec, pod) != Verdict::Ignore;
+        let pods = world.pods.iter().filter(move |pod| of(pod) && counts(pod));
         pods.filter_map(|pod| pods::finished_at(pod)).collect::<Vec<_>>()
     };
     let (failed, succeeded) = (ended(pod::has_failed), ended(pod::has_succeeded));
@@ -380,9 +421,14 @@ fn backoff(world: &World, counts: &Counts) -> Option<Duration> {
     } else {
         since_success
     };
+    wait_after(last_failure, failures, world.now)
+}
+
+/// What is left of the wait after so many failures, the last of them then.
+fn wait_after(last: Timestamp, failures: usize, now: Timestamp) -> Option<Duration> {
     let doublings = u32::try_from(failures.checked_sub(1)?).unwrap_or(u32::MAX);
     let wait = BACKOFF_MIN.saturating_mul(1u32.checked_shl(doublings).unwrap_or(u32::MAX)).min(BACKOFF_MAX);
-    until(last_failure, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), world.now)
+    until(last, i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), now)
 }
 
 /// Pods `<job>-<attempt>`: the attempt is one more than all Pods that ever were, so that whoever does not see the newest
@@ -396,18 +442,45 @@ fn numbered_pods(world: &World, counts: &Counts, missing: usize) -> Vec<Pod> {
 }
 
 /// Pods `<job>-<index>-<attempt>` for the lowest indexes that nobody works on.
-fn indexed_pods(world: &World, counts: &Counts, completions: i32, missing: usize) -> Vec<Pod> {
+fn indexed_pods(
+    plan: &mut Plan,
+    world: &World,
+    spec: &JobSpec,
+    counts: &Counts,
+    completions: i32,
+    missing: usize,
+) -> Vec<Pod> {
     let busy: BTreeSet<i32> =
         counts.active.iter().chain(&counts.terminating).filter_map(|pod| pod::index(pod)).collect();
-    let free = (0..completions).filter(|index| !counts.completed.contains(index) && !busy.contains(index));
-    free.take(missing)
-        .filter_map(|index| {
-            let base = pod::base_name(&world.job, Some(index));
-            let latest = world.pods.iter().filter(|pod| pod::index(pod) == Some(index));
-            let latest = latest.filter_map(|found| pod::attempt(&base, found)).max().unwrap_or(0);
-            let attempt =
-                (latest + 1..).find(|attempt| !world.names.contains(&format!("{base}-{attempt}")))?;
-            pod::new(&world.job, Some(index), attempt)
-        })
-        .collect()
+    let is_over = |index: &i32| counts.completed.contains(index) || counts.failed_indexes.contains(index);
+    let mut made = Vec::new();
+    for index in (0..completions).filter(|index| !is_over(index) && !busy.contains(index)) {
+        if made.len() == missing {
+            break;
+        }
+        let base = pod::base_name(&world.job, Some(index));
+        let newest = newest(world, index);
+        let latest = newest.and_then(|newest| pod::attempt(&base, newest)).unwrap_or(0);
+        let free = (latest + 1..).find(|attempt| !world.names.contains(&format!("{base}-{attempt}")));
+        let Some(pod) = free.and_then(|attempt| pod::new(&world.job, Some(index), attempt)) else { continue };
+        if spec.backoff_limit_per_index.is_none() {
+            made.push(pod);
+            continue;
+        }
+        let failures = newest.map_or(0, |newest| failures_with(spec, newest));
+        let ended = newest.and_then(|newest| pods::finished_at(newest)).unwrap_or(world.now);
+        match wait_after(ended, usize::try_from(failures).unwrap_or(0), world.now) {
+            Some(wait) => plan.again_in(wait),
+            None => made.push(pod::with_index_failures(pod, failures)),
+        }
+    }
+    made
+}
+
+/// How often an index has failed, this Pod of it included.
+fn failures_with(spec: &JobSpec, found: &Pod) -> i32 {
+    let counts = pod::has_failed(found)
+        && !(pod::is_unwanted(found) && pods::is_deleted(found))
+        && policy::judge(spec, found) != Verdict::Ignore;
+    pod::index_failures(found).saturating_add(i32::from(counts))
 }

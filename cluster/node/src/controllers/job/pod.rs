@@ -11,6 +11,8 @@ use crate::controllers::pods;
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
 /// Label and annotation of a Pod of an Indexed Job.
 pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Annotation of a Pod with `backoffLimitPerIndex`: how often its index failed before.
+const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 /// Annotation of a Pod that the Job controller deletes because it is not wanted now (suspended, fewer at a time): that
 /// it fails is nobody's failure.
 pub(super) const UNWANTED: &str = "node.dodai.dev/job-unwanted";
@@ -42,6 +44,17 @@ pub(super) fn unwanted(pod: &Pod) -> Pod {
 /// The completion index.
 pub(super) fn index(pod: &Pod) -> Option<i32> {
     pod.annotations().get(INDEX).or_else(|| pod.labels().get(INDEX))?.parse().ok()
+}
+
+/// How often its index had failed before it.
+pub(super) fn index_failures(pod: &Pod) -> i32 {
+    pod.annotations().get(INDEX_FAILURES).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The same Pod, which knows how often its index failed before.
+pub(super) fn with_index_failures(mut pod: Pod, failures: i32) -> Pod {
+    pod.annotations_mut().insert(INDEX_FAILURES.to_owned(), failures.to_string());
+    pod
 }
 
 /// Whether it is being deleted and nobody will ever tell how it ended: it was never bound to a Node, or the Node let go

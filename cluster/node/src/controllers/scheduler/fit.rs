@@ -32,6 +32,33 @@ pub(super) fn refuses(node: &Node, pod: &Pod) -> Option<&'static str> {
     taints.iter().find(refusing).map(|_| "node(s) had untolerated taint(s)")
 }
 
+/// What a Node is to a Pod that is made for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// It takes the Pod.
+    Fits,
+    /// It takes no new one, but keeps one that is there.
+    Tolerates,
+    /// One that is there has to go.
+    Refuses,
+}
+
+/// What the Node is to the Pod of a DaemonSet; room does not matter.
+pub(crate) fn place(node: &Node, pod: &Pod) -> Place {
+    if !is_selected(node, pod) || super::super::pods::node(pod).is_some_and(|name| name != node.name_any()) {
+        return Place::Refuses;
+    }
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let refuses =
+        |effect: &str| taints.iter().any(|taint| taint.effect == effect && !is_tolerated(taint, tolerations));
+    match (refuses("NoExecute"), refuses("NoSchedule")) {
+        (true, _) => Place::Refuses,
+        (false, true) => Place::Tolerates,
+        (false, false) => Place::Fits,
+    }
+}
+
 fn is_tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
     tolerations.iter().any(|toleration| {
         let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

@@ -20,11 +20,11 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{remove_tree, session, sockets};
+use super::{attach, remove_tree, session, sockets};
 use crate::error::{Error, Result};
 use crate::runtime::{
-    Container, ContainerStart, ContainerState, ExecRequest, ExecSession, ExitRecord, FileEntry, Mount,
-    PodConfig, PodHandle, PodState,
+    AttachRequest, Container, ContainerStart, ContainerState, ExecRequest, ExecSession, ExitRecord,
+    FileEntry, Mount, PodConfig, PodHandle, PodState,
 };
 use crate::supervisor::protocol::{EVENT_BYTES_MAX, Event, Request};
 use crate::supervisor::{LOCK, SOCKET, lock_holder, records};
@@ -324,6 +324,14 @@ impl PodHandle for ProcessPod {
         .boxed()
     }
 
+    fn attach(&self, request: AttachRequest) -> BoxFuture<'_, Result<ExecSession>> {
+        async move {
+            let stream = connect(&self.folder).await.map_err(|source| self.error("reach", source))?;
+            attach::start(stream, request).await
+        }
+        .boxed()
+    }
+
     fn listening<'a>(&'a self, container: &'a str) -> BoxFuture<'a, Result<Vec<SocketAddr>>> {
         async move {
             let state = self.shared.state.borrow().clone();
@@ -383,7 +391,7 @@ impl Shared {
             Event::Refused { message } => {
                 self.refused.send_modify(|newest| *newest = (newest.0 + 1, message))
             }
-            Event::ExecStarted | Event::ExecExited { .. } => {}
+            Event::ExecStarted | Event::ExecExited { .. } | Event::Attached { .. } => {}
         }
     }
 

@@ -73,9 +73,7 @@ fn terminal(fds: Vec<OwnedFd>, exit: Exit) -> io::Result<ExecSession> {
     let master = Arc::new(master.map_err(io::Error::from)?);
     let for_resize = Arc::clone(&master);
     let resize = move |columns: u16, rows: u16| {
-        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        // Safety: the pointer lives over the call. A terminal that is gone needs no size.
-        unsafe { libc::ioctl(for_resize.get_ref().as_raw_fd(), libc::TIOCSWINSZ, &size) };
+        sys::resize(for_resize.get_ref().as_raw_fd(), columns, rows);
     };
     Ok(ExecSession {
         stdin: Some(Box::pin(Terminal(Arc::clone(&master)))),

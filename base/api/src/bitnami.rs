@@ -1,0 +1,3 @@
+//! The kinds of the group `bitnami.com`.
+
+pub mod sealed_secret;

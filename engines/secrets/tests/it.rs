@@ -1,0 +1,15 @@
+//! Tests of the crate as others use it.
+
+mod it {
+    mod age_vectors;
+    mod files;
+    mod hostile;
+    mod kms;
+    mod live;
+    mod others;
+    mod plans;
+    mod policy;
+    mod random_files;
+    mod sops;
+    mod support;
+}

@@ -1,0 +1,259 @@
+//! KMS against moto, and against answers that moto does not give (throttled, denied).
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dodai_secrets::error::KmsErrorKind;
+use dodai_secrets::file::{change, keys};
+use dodai_secrets::kms::Blocking;
+use dodai_secrets::kms::aws::AwsKms;
+use dodai_secrets::kms::cached::Cached;
+use dodai_secrets::kms::credentials::Credentials;
+use dodai_secrets::seal::{Keyring, Kms, Recipient};
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use super::live::{Cluster, PATIENCE};
+use super::support::{sealing, value};
+
+const REGION: &str = "eu-west-1";
+
+fn credentials() -> Credentials {
+    Credentials {
+        key_id: "test".into(),
+        secret_key: Zeroizing::new("test".into()),
+        token: None,
+        expires_at_s: None,
+    }
+}
+
+struct Moto {
+    child: Child,
+    endpoint: String,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Moto {
+    /// `None` without moto (`pip install 'moto[server,kms]'`).
+    async fn start() -> Option<Moto> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new("python3")
+            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            println!("skipped: moto not found");
+            return None;
+        };
+        let mut moto = Moto { child, endpoint: format!("http://127.0.0.1:{port}") };
+        let began = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            if matches!(moto.child.try_wait(), Ok(Some(_))) {
+                println!("skipped: moto does not run here");
+                return None;
+            }
+            assert!(began.elapsed() < PATIENCE, "moto does not listen");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Some(moto)
+    }
+
+    fn client(&self) -> Arc<AwsKms> {
+        Arc::new(AwsKms::with(&self.endpoint, credentials()))
+    }
+
+    /// A call that the client under test does not have.
+    async fn call(&self, action: &str, body: &Value) -> Value {
+        let body = body.to_string();
+        let host = self.endpoint.trim_start_matches("http://").to_owned();
+        let request = format!(
+            "POST / HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/x-amz-json-1.1\r\nx-amz-target: TrentService.{action}\r\n\
+             authorization: AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/kms/aws4_request, SignedHeaders=host, Signature=x\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+        serde_json::from_str(&body).unwrap_or_default()
+    }
+
+    async fn key(&self) -> String {
+        let made = self.call("CreateKey", &json!({})).await;
+        made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kms_wraps_data_keys_under_the_context_of_the_object() {
+    let Some(moto) = Moto::start().await else { return };
+    let arn = moto.key().await;
+    assert!(arn.contains(REGION), "{arn}");
+    let client = moto.client();
+    let keyring = Keyring { kms: Some(Arc::new(Blocking::new(client.clone()))), ..Keyring::default() };
+    let recipients = [Recipient::parse(&arn).unwrap()];
+    let by_kms = sealing(&keyring, &recipients);
+    let empty = change::create("default", "payments");
+    let one = change::set(&empty, None, "A", b"marker-one", false, &by_kms).unwrap();
+    assert_eq!(client.calls(), 1, "one Encrypt");
+    let two = change::set(&one, None, "B", b"marker-two", false, &by_kms).unwrap();
+    assert_eq!(client.calls(), 2, "one Decrypt for the object");
+    assert_eq!(value(&two, &keyring, "A").unwrap(), "marker-one");
+    // What is wrapped is bound to the object: KMS itself refuses it elsewhere.
+    let moved = two.replace("name: payments", "name: mine");
+    let error = change::show(&moved, None, "A", &keyring).unwrap_err();
+    assert!(error.message.contains("InvalidCiphertextException"), "{error}");
+    // A direct call with another context, and with none.
+    let wrapped = two.lines().find_map(|line| line.trim().strip_prefix("wrapped: ")).unwrap();
+    let wrapped = STANDARD.decode(wrapped).unwrap();
+    let other = BTreeMap::from([("dodai.dev/namespace".to_owned(), "default".to_owned())]);
+    for context in [other, BTreeMap::new()] {
+        let error = client.decrypt(&arn, &wrapped, &context).await.unwrap_err();
+        assert_eq!(error.kind, KmsErrorKind::WrongContext, "{error:?}");
+    }
+    let again = keys::rekey(&two, &by_kms).unwrap();
+    assert_eq!(value(&again, &keyring, "B").unwrap(), "marker-two");
+    // A key that is not there.
+    let gone = arn.replace(&arn[arn.len() - 4..], "0000");
+    let error = client.encrypt(&gone, b"x", &BTreeMap::new()).await.unwrap_err();
+    assert_eq!(error.kind, KmsErrorKind::Unusable, "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controller_asks_kms_once_for_each_data_key() {
+    let Some(moto) = Moto::start().await else { return };
+    let arn = moto.key().await;
+    let recipients = [Recipient::parse(&arn).unwrap()];
+    let sealer = Keyring { kms: Some(Arc::new(Blocking::new(moto.client()))), ..Keyring::default() };
+    let by_kms = sealing(&sealer, &recipients);
+    let client = moto.client();
+    let cached = Cached::new(client.clone(), tokio::runtime::Handle::current());
+    let cluster = Cluster::start(Keyring { kms: Some(Arc::new(cached)), ..Keyring::default() }).await;
+    let mut text = change::create("default", "payments");
+    for (number, key) in ["A", "B", "C"].into_iter().enumerate() {
+        text = change::set(&text, None, key, key.as_bytes(), false, &by_kms).unwrap();
+        cluster.apply(&text).await;
+        let has = |secret: Option<&Secret>| {
+            secret.and_then(|secret| secret.data.as_ref()).is_some_and(|data| data.len() == number + 1)
+        };
+        cluster.until::<Secret>("payments", "its value", has).await;
+    }
+    assert_eq!(client.calls(), 1, "three versions of one object, one data key");
+}
+
+/// A server that gives one answer after the other, the last one for ever.
+async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let n = Arc::new(AtomicUsize::new(0));
+    let count = n.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            let mut buffer = [0; 4096];
+            loop {
+                let read = stream.read(&mut buffer).await.unwrap();
+                head.extend_from_slice(&buffer[..read]);
+                let text = String::from_utf8_lossy(&head).into_owned();
+                let length = text
+                    .to_lowercase()
+                    .split("content-length: ")
+                    .nth(1)
+                    .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
+                let body = text.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+                if read == 0 || length.is_some_and(|length| text.contains("\r\n\r\n") && body >= length) {
+                    break;
+                }
+            }
+            let at = count.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+            let (status, body) = &answers[at];
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (endpoint, n)
+}
+
+fn refusal(name: &str) -> (u16, String) {
+    (400, json!({"__type": name, "message": "said the service"}).to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_kms_are_told_apart() {
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
+    for (name, kind) in [
+        ("com.amazonaws.kms#AccessDeniedException", KmsErrorKind::Denied),
+        ("DisabledException", KmsErrorKind::Unusable),
+        ("KMSInvalidStateException", KmsErrorKind::Unusable),
+        ("NotFoundException", KmsErrorKind::Unusable),
+        ("InvalidCiphertextException", KmsErrorKind::WrongContext),
+        ("ThrottlingException", KmsErrorKind::Throttled),
+        ("KMSInternalException", KmsErrorKind::Unreachable),
+    ] {
+        let (endpoint, _) = answers(vec![refusal(name)]).await;
+        let error =
+            AwsKms::with(&endpoint, credentials()).decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{name}");
+        assert!(error.message.contains("said the service"));
+    }
+    // A command waits and tries again; what is not throttled is not tried again.
+    let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
+    let slow = refusal("ThrottlingException");
+    let (endpoint, n) = answers(vec![slow.clone(), slow, good]).await;
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    assert_eq!(blocking.decrypt(arn, b"x", &BTreeMap::new()).unwrap().as_slice(), b"key");
+    assert_eq!(n.load(Ordering::SeqCst), 3);
+    let (endpoint, n) = answers(vec![refusal("AccessDeniedException")]).await;
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    assert!(blocking.decrypt(arn, b"x", &BTreeMap::new()).is_err());
+    assert_eq!(n.load(Ordering::SeqCst), 1);
+    // Nobody there, and nonsense.
+    let nobody = AwsKms::with("http://127.0.0.1:1", credentials());
+    assert_eq!(
+        nobody.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind,
+        KmsErrorKind::Unreachable
+    );
+    let (endpoint, _) = answers(vec![(200, "nonsense".into())]).await;
+    let odd = AwsKms::with(&endpoint, credentials());
+    assert_eq!(odd.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind, KmsErrorKind::Unreachable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_kept_for_a_while() {
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
+    let (endpoint, n) = answers(vec![refusal("DisabledException")]).await;
+    let client = Arc::new(AwsKms::with(&endpoint, credentials()));
+    let cached = Cached::new(client, tokio::runtime::Handle::current());
+    let ask = || cached.decrypt(arn, b"x", &BTreeMap::new()).unwrap_err().kind;
+    assert_eq!(ask(), KmsErrorKind::Pending);
+    let waiting = async {
+        while ask() == KmsErrorKind::Pending {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(ask(), KmsErrorKind::Unusable);
+    }
+    assert_eq!(n.load(Ordering::SeqCst), 1);
+}

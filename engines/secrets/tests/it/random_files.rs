@@ -1,0 +1,234 @@
+//! Files in arbitrary YAML style: an edit that changes nothing gives back every byte, an edit of one value changes only
+//! its lines. `DODAI_SECRETS_SEED` sets the seed, `DODAI_SECRETS_RUNS` the number of files.
+
+use std::fmt::Write;
+
+use dodai_secrets::file::{back, change, view};
+use dodai_secrets::seal::{Binding, DataKey, SealedValue, wrapping};
+use fastrand::Rng;
+
+use super::support::{NOW_S, Person, opened, person, sealing};
+
+const RUNS: usize = 200;
+
+struct Generated {
+    text: String,
+    /// Object name, key and value.
+    values: Vec<(String, String, Vec<u8>)>,
+}
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn random_value(rng: &mut Rng) -> Vec<u8> {
+    let texts = [
+        "",
+        "plain",
+        "0644",
+        "yes",
+        "null",
+        "~",
+        "a: b # c",
+        "- x",
+        "'quoted'",
+        "\"",
+        "line\nline\n",
+        "line\nline",
+        "-----BEGIN X-----\nAAAA\n-----END X-----\n",
+        "tab\there",
+        " lead",
+        "trail ",
+        "a\n\nb\n",
+        "\n",
+        "a\n\n",
+        "  indented\nb\n",
+        "ümlaut\nzweite",
+        "\r\n",
+        "a\u{2028}b",
+        "emoji 😀",
+        "{json: 1}",
+        "[a, b]",
+        "*alias",
+        "&a",
+        "!!binary x",
+        "v1:k",
+        "%x",
+        "@x",
+        "`x`",
+        "| x",
+        "> x",
+        "a #b",
+        "key: |\n  x\n",
+        "\u{7f}\u{1}",
+        "x\n  \ny",
+    ];
+    match rng.u8(..5) {
+        0 => (0..rng.usize(1..40)).map(|_| rng.u8(..)).collect(),
+        1 => "x".repeat(rng.usize(1..300)).into_bytes(),
+        _ => texts[rng.usize(..texts.len())].as_bytes().to_vec(),
+    }
+}
+
+/// One EncryptedSecret, with each thing written in one of the ways YAML has.
+fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, String, Vec<u8>)>) -> String {
+    let binding = Binding {
+        scope: Default::default(),
+        namespace: "shop".into(),
+        name: name.into(),
+        type_: "Opaque".into(),
+    };
+    let key = DataKey::generate().unwrap();
+    let recipients = [alice.recipient.clone()];
+    let wrapped =
+        wrapping::wrap(&key, &binding, &recipients, "2026-11-26T10:00:00Z", &alice.keyring).unwrap();
+    let mut data = Vec::new();
+    for number in 0..rng.usize(1..6) {
+        let (name_of, value) = (format!("KEY_{number}"), random_value(rng));
+        let sealed = SealedValue::seal(&key, &binding, &name_of, &value, NOW_S).unwrap().to_string();
+        values.push((name.to_owned(), name_of.clone(), value));
+        data.push((name_of, sealed));
+    }
+    let step = if rng.bool() { 2 } else { 4 };
+    let (one, two) = (" ".repeat(step), " ".repeat(2 * step));
+    let comment = |rng: &mut Rng| ["", "", "  # a comment: with | and >", "   "][rng.usize(..4)];
+    let blank = |rng: &mut Rng| ["", "", "\n", "\n# between\n\n"][rng.usize(..4)];
+    let mut text = String::new();
+    text.push_str(
+        ["apiVersion: dodai.dev/v1alpha1\n", "apiVersion: \"dodai.dev/v1alpha1\"  # v\n"][rng.usize(..2)],
+    );
+    text.push_str(["kind: EncryptedSecret\n", "kind: 'EncryptedSecret' # kind\n"][rng.usize(..2)]);
+    text.push_str(blank(rng));
+    if rng.bool() {
+        let _ = writeln!(text, "metadata: {{name: {name}, namespace: shop}}");
+    } else {
+        let _ = writeln!(
+            text,
+            "metadata:\n{one}namespace: shop\n{one}annotations: {{a/b: &x y, c: *x}}\n{one}name: \"{name}\""
+        );
+    }
+    let _ = writeln!(text, "spec:{}", comment(rng));
+    let keys = serde_json::to_value([&wrapped]).unwrap();
+    let keys_text = if rng.bool() {
+        let mut lines = format!("{one}keys:\n");
+        for line in dodai_yaml::to_string(&keys).lines() {
+            let _ = writeln!(lines, "{one}{line}");
+        }
+        lines
+    } else {
+        format!("{one}keys: {keys}\n")
+    };
+    let mut data_text = String::new();
+    if rng.u8(..4) == 0 {
+        let entries: Vec<String> = data.iter().map(|(key, sealed)| format!("{key}: \"{sealed}\"")).collect();
+        let _ = writeln!(
+            data_text,
+            "{one}data: {{{}}}{}",
+            entries.join([", ", ",\n      "][rng.usize(..2)]),
+            comment(rng)
+        );
+    } else {
+        let _ = writeln!(data_text, "{one}data:{}", comment(rng));
+        for (key, sealed) in &data {
+            let written = match rng.u8(..8) {
+                0 => format!("\"{sealed}\""),
+                1 => format!("'{sealed}'"),
+                2 => format!("|-\n{two}  {sealed}"),
+                3 => format!("&anchor_{key} {sealed}"),
+                4 => format!("\n{two}  {sealed}"),
+                _ => sealed.clone(),
+            };
+            let tail = if written.starts_with('|') { "" } else { comment(rng) };
+            let _ = writeln!(data_text, "{two}{key}: {written}{tail}");
+            data_text.push_str(blank(rng));
+        }
+    }
+    let parts = if rng.bool() { [keys_text, data_text] } else { [data_text, keys_text] };
+    text.push_str(&parts.concat());
+    text
+}
+
+fn generate(rng: &mut Rng, alice: &Person) -> Generated {
+    let mut values = Vec::new();
+    let mut documents = Vec::new();
+    for number in 0..rng.usize(1..4) {
+        documents.push(object(rng, alice, &format!("object-{number}"), &mut values));
+        if rng.bool() {
+            documents.push(
+                "# not ours\nkind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: &d\n  a: >\n    folded\n    text\n\n  b: |+\n    kept\n\n\nmore: *d\n"
+                    .to_owned(),
+            );
+        }
+    }
+    rng.shuffle(&mut documents);
+    let mut text = documents.join(["---\n", "--- # next\n", "\n---\n"][rng.usize(..3)]);
+    if rng.u8(..3) == 0 {
+        text.insert_str(0, "# head\n---\n");
+    }
+    if rng.u8(..4) == 0 {
+        text.truncate(text.trim_end().len());
+    }
+    if rng.u8(..3) == 0 {
+        text = text.replace('\n', "\r\n");
+    }
+    Generated { text, values }
+}
+
+#[test]
+fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
+    let alice = person();
+    let seed = env("DODAI_SECRETS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let runs = env("DODAI_SECRETS_RUNS").map_or(RUNS, |runs| runs as usize);
+    println!("DODAI_SECRETS_SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    for run in 0..runs {
+        let Generated { text, values } = generate(&mut rng, &alice);
+        let expected: Vec<(String, Vec<u8>)> =
+            values.iter().map(|(object, key, value)| (format!("{object}/{key}"), value.clone())).collect();
+        let sorted = |mut list: Vec<(String, Vec<u8>)>| {
+            list.sort();
+            list
+        };
+        assert_eq!(sorted(opened(&text, &alice.keyring)), sorted(expected.clone()), "run {run}:\n{text}");
+        let shown = view::view(&text, &alice.keyring).unwrap();
+        assert!(shown.closed.is_empty(), "run {run}: {:?}\n{text}", shown.closed);
+        let again = back::back(Some(&text), &shown.text, &sealing(&alice.keyring, &[]));
+        let again =
+            again.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}\n=== shown\n{}", &*shown.text));
+        assert_eq!(*again, text, "run {run}, shown:\n{}", &*shown.text);
+        // Sealed with nothing to compare with: other ciphertext, the same values.
+        let fresh = back::back(None, &shown.text, &sealing(&alice.keyring, &[])).unwrap();
+        assert_eq!(
+            sorted(opened(&fresh, &alice.keyring)),
+            sorted(expected.clone()),
+            "run {run}:\n{}",
+            &*shown.text
+        );
+
+        let (object, key, _) = &values[rng.usize(..values.len())];
+        let new_value = random_value(&mut rng);
+        let set = change::set(&text, Some(object), key, &new_value, false, &sealing(&alice.keyring, &[]));
+        let set = set.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}"));
+        let lost = text.lines().filter(|line| !set.contains(line)).count();
+        assert!(lost <= 2, "run {run}: {lost} lines differ\n{text}\n===\n{set}");
+        let mut wanted = expected.clone();
+        wanted.iter_mut().find(|(name, _)| *name == format!("{object}/{key}")).unwrap().1 = new_value;
+        assert_eq!(sorted(opened(&set, &alice.keyring)), sorted(wanted.clone()), "run {run}");
+        // The same change made in the editor.
+        let edited = view::view(&set, &alice.keyring).unwrap();
+        let through = back::back(Some(&text), &edited.text, &sealing(&alice.keyring, &[]));
+        let through = through.unwrap_or_else(|error| panic!("run {run}: {error}\n{}", &*edited.text));
+        assert_eq!(sorted(opened(&through, &alice.keyring)), sorted(wanted), "run {run}");
+
+        let added =
+            change::set(&text, Some(object), "ADDED", b"new", rng.bool(), &sealing(&alice.keyring, &[]));
+        let added = added.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}"));
+        let mut wanted = expected;
+        wanted.push((format!("{object}/ADDED"), b"new".to_vec()));
+        assert_eq!(
+            sorted(opened(&added, &alice.keyring)),
+            sorted(wanted),
+            "run {run}:\n{text}\n===\n{added}"
+        );
+    }
+}
