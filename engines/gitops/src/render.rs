@@ -13,6 +13,8 @@ mod error;
 mod explain;
 mod fieldspec;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 mod generators;
 mod git;
 mod id;

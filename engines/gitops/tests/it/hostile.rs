@@ -1,7 +1,7 @@
 //! Input that is wrong or meant to harm: an error at its place, bounded work, no panic.
 
 use dodai_gitops::render::{
-    Entry, FILE_BYTES_MAX, Folder, LoadRestrictor, Memory, Options, Output, Tree, render,
+    Entry, FILE_BYTES_MAX, Folder, LoadRestrictor, Memory, Options, Output, Tree, fuzz, render,
 };
 
 fn tree(files: &[(&str, &str)]) -> Memory {
@@ -265,6 +265,34 @@ fn mutated_kustomizations_do_not_panic() {
         }
         if let Ok(output) = render(&tree, &path, &Options::default()) {
             output.to_yaml();
+        }
+    }
+}
+
+/// Parts of the suites' files, changed at random, at each entry for fuzzing.
+#[test]
+fn changed_files_do_not_panic_at_the_entries_for_fuzzing() {
+    const ROUNDS: usize = 80;
+    let Some(suite) = super::support::suite("kustomize-krusty") else { return };
+    let mut files = Vec::new();
+    collect(&suite, "", &mut files);
+    files.retain(|(_, content)| content.len() < 4096);
+    let mut rng = fastrand::Rng::with_seed(7);
+    let entries = [
+        fuzz::kustomization,
+        fuzz::resources,
+        fuzz::patch,
+        fuzz::replacements,
+        fuzz::configuration,
+        fuzz::generated,
+    ];
+    for round in 0..ROUNDS {
+        let mut content = files[rng.usize(..files.len())].1.clone();
+        if round % 4 != 0 {
+            mutate(&mut rng, &mut content);
+        }
+        for entry in entries {
+            entry(&content);
         }
     }
 }

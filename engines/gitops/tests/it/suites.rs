@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dodai_gitops::render::{Folder, LoadRestrictor, Options, Order, render};
+use dodai_gitops::render::{Folder, LoadRestrictor, Memory, Options, Order, render};
 
 use super::support::{Judge, difference, json, suite};
 
@@ -121,4 +121,27 @@ fn real_kustomizations_give_the_bytes_of_kubectl() {
         );
     }
     judge.finish(2);
+}
+
+/// What was printed, as the only resource of a kustomization, is printed alike.
+#[test]
+fn what_is_printed_builds_to_itself() {
+    let Some(suite) = suite("kustomize-real") else { return };
+    let mut wrong = Vec::new();
+    for case in json(&suite.join("cases.json")).as_array().unwrap() {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let printed = std::fs::read(suite.join(text("expected"))).unwrap();
+        let mut tree = Memory::default();
+        tree.insert("kustomization.yaml", b"resources: [all.yaml]\n".to_vec());
+        tree.insert("all.yaml", printed.clone());
+        match render(&tree, "", &Options::default()) {
+            Ok(output) if output.to_yaml().as_bytes() == printed => {}
+            Ok(output) => {
+                let printed = String::from_utf8(printed).unwrap();
+                wrong.push(format!("{}: {}", text("name"), difference(&printed, &output.to_yaml())));
+            }
+            Err(error) => wrong.push(format!("{}: {}", text("name"), error.render(str::to_owned))),
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
