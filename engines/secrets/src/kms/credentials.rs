@@ -55,9 +55,12 @@ pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Reads a variable by its name.
+type Read = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Where variables are read: the process' environment, or a table of a test.
 #[derive(Clone)]
-pub struct Environment(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Arc<Read>);
 
 impl Default for Environment {
     fn default() -> Environment {
