@@ -1,4 +1,4 @@
-//! Entries for fuzzing: bytes as one of the files of a small tree that holds the others. Any result is fine, a panic
+//! Entries for fuzzing: bytes as one of the files of a small tree that holds the others. Any result is fine, a panic,
 //! unbounded work and a cache that changes the result are not.
 
 use super::{Cache, Memory, Options, render, render_with};

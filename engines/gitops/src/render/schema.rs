@@ -197,7 +197,6 @@ fn read_facts(text: &str, scopes_only: bool) -> Table {
     let mut table = Table::default();
     let mut current = String::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
         if let Some(field) = line.strip_prefix("  ") {
             if let (false, Some(shape)) = (scopes_only, table.types.get_mut(&current)) {
                 let (name, field) = read_field(field);
@@ -205,6 +204,7 @@ fn read_facts(text: &str, scopes_only: bool) -> Table {
             }
             continue;
         }
+        let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["scope", scope, kind, version] if scopes_only => {
                 table.scopes.insert((version.to_owned(), kind.to_owned()), scope == "namespaced");
