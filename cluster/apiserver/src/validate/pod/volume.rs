@@ -131,10 +131,10 @@ fn check_source(
             source.get("type").one_of_if_set(HOST_PATH_TYPES, causes);
         }
         "gitRepo" => source.get("directory").descending(causes),
-        "gcePersistentDisk" | "awsElasticBlockStore" => {
-            if !(0..=255).contains(&source.int("partition").unwrap_or(0)) {
-                source.get("partition").invalid("must be between 1 and 255, inclusive", causes);
-            }
+        "gcePersistentDisk" | "awsElasticBlockStore"
+            if !(0..=255).contains(&source.int("partition").unwrap_or(0)) =>
+        {
+            source.get("partition").invalid("must be between 1 and 255, inclusive", causes);
         }
         "secret" | "configMap" => {
             mode(&source.get("defaultMode"), causes);
@@ -142,17 +142,13 @@ fn check_source(
                 key_to_path(&item, causes);
             }
         }
-        "nfs" => {
-            if !source.text("path").starts_with('/') {
-                source.get("path").all(["must be an absolute path".to_owned()], causes);
-            }
+        "nfs" if !source.text("path").starts_with('/') => {
+            source.get("path").all(["must be an absolute path".to_owned()], causes);
         }
         "iscsi" => iscsi(source, volume, causes),
         "flocker" => flocker(source, causes),
-        "rbd" | "cephfs" => {
-            if source.items("monitors").is_empty() {
-                source.get("monitors").required("", causes);
-            }
+        "rbd" | "cephfs" if source.items("monitors").is_empty() => {
+            source.get("monitors").required("", causes);
         }
         "cinder" | "storageos" => {
             if source.has("secretRef") {
