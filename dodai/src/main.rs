@@ -16,6 +16,7 @@ mod pack;
 mod platform;
 mod progress;
 mod screen;
+mod secrets;
 mod target;
 mod terminal;
 mod units;

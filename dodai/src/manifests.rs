@@ -70,6 +70,11 @@ impl Manifest {
         self.kind() == "App" && self.api_version().starts_with("dodai.dev/")
     }
 
+    /// Whether an engine of ours makes a Secret of it.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self.kind(), "EncryptedSecret" | "SopsSecret" | "SealedSecret")
+    }
+
     /// The folder of sources that the file names, relative to the file.
     pub(crate) fn source_folder(&self) -> Option<PathBuf> {
         let folder = self.value["spec"]["source"]["folder"].as_str().filter(|_| self.is_app())?;
@@ -183,13 +188,16 @@ fn sops(file: &Path, text: &Arc<str>) -> std::result::Result<Vec<Manifest>, Stri
     let value = document.to_json().map_err(|error| error.render(&shown.to_string(), text))?;
     let place = Place { file: file.to_owned(), text: text.clone(), document: Arc::new(document) };
     let Some(first) = object(value, place.clone())? else { return Ok(Vec::new()) };
+    // Where all of a file is encrypted, its own name is known to the engine alone.
+    let is_open = |text: &&str| !text.starts_with("ENC[");
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
     let mut value = serde_json::json!({
         "apiVersion": "dodai.dev/v1alpha1",
         "kind": "SopsSecret",
-        "metadata": {"name": first.name()},
+        "metadata": {"name": Some(first.name()).filter(is_open).unwrap_or(&stem)},
         "spec": {"document": &**text},
     });
-    if let Some(namespace) = first.namespace() {
+    if let Some(namespace) = first.namespace().filter(is_open) {
         value["metadata"]["namespace"] = namespace.into();
     }
     Ok(vec![Manifest { value, place }])

@@ -5,6 +5,8 @@
 mod bad_input;
 #[path = "it/build.rs"]
 mod build;
+#[path = "it/conversation.rs"]
+mod conversation;
 #[path = "it/http.rs"]
 mod http;
 #[path = "it/kills.rs"]

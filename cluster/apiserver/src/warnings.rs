@@ -149,19 +149,6 @@ fn template(template: &Value, path: &str, warnings: &mut Vec<String>) {
 fn service(object: &Value, warnings: &mut Vec<String>) {
     addresses(&object["spec"], warnings);
     let spec = &object["spec"];
-    for field in ["clusterIPs", "externalIPs"] {
-        for (at, address) in list(spec, field).iter().enumerate() {
-            let path = format!("spec.{field}[{at}]");
-            warnings.extend(net::ip_warnings(&path, address.as_str().unwrap_or_default()));
-        }
-    }
-    if !text(spec, "loadBalancerIP").is_empty() {
-        warnings.extend(net::ip_warnings("spec.loadBalancerIP", text(spec, "loadBalancerIP")));
-    }
-    for (at, network) in list(spec, "loadBalancerSourceRanges").iter().enumerate() {
-        let path = format!("spec.loadBalancerSourceRanges[{at}]");
-        warnings.extend(net::cidr_warnings(&path, network.as_str().unwrap_or_default()));
-    }
     let external = spec["type"] == "ExternalName";
     let addresses = !list(spec, "externalIPs").is_empty();
     if object["metadata"]["annotations"]["service.kubernetes.io/topology-aware-hints"].is_string() {

@@ -7,9 +7,10 @@ use kube::Client;
 use crate::applying::{self, AppliedApp, Request};
 use crate::cli::{Apply, Global};
 use crate::failure::{FAILED, Failure, NOT_READY, Result};
-use crate::follow::{self, End};
+use crate::follow::End;
+use crate::manifests::Manifest;
 use crate::progress::Steps;
-use crate::{check, manifests, target, view};
+use crate::{check, manifests, secrets, target, view};
 
 pub(crate) async fn run(global: &Global, args: &Apply) -> Result<()> {
     let timeout = super::duration("--timeout", &args.timeout)?;
@@ -27,10 +28,19 @@ pub(crate) async fn run(global: &Global, args: &Apply) -> Result<()> {
     let steps = Steps::new(global.quiet);
     let applied = applying::apply(&request, &manifests).await?;
     tell(&steps, &manifests, &applied, args.dry_run);
-    if args.dry_run || args.no_wait || applied.apps.is_empty() {
+    let nothing_to_follow = applied.apps.is_empty() && !manifests.objects.iter().any(Manifest::is_secret);
+    if args.dry_run || args.no_wait || nothing_to_follow {
         return Ok(());
     }
-    let end = follow::follow(&target.client, &applied.apps, &steps, timeout).await;
+    let end = secrets::follow(
+        &target.client,
+        &manifests.objects,
+        &global.namespace,
+        &applied.apps,
+        &steps,
+        timeout,
+    )
+    .await;
     finish(&target.client, &applied.apps, &steps, timeout, end).await
 }
 

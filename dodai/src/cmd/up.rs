@@ -19,12 +19,12 @@ use crate::cmd::apply::{finish, tell};
 use crate::cmd::logs::{self, Selection};
 use crate::data::DataFolder;
 use crate::failure::{Context, FAILED, Failure, NOT_READY, Result};
-use crate::follow::{self, End};
+use crate::follow::End;
 use crate::manifests::{self, Manifests};
 use crate::platform::{Options, Platform};
 use crate::progress::Steps;
 use crate::target::{self, DATA_FOLDER};
-use crate::{check, machine, units};
+use crate::{check, machine, secrets, units};
 
 /// File in the data folder that takes the stdout of a detached child.
 const RESULT_FILE: &str = "up-result";
@@ -132,7 +132,15 @@ async fn serve(
     };
     let applied = applying::apply(&request, manifests).await?;
     tell(steps, manifests, &applied, false);
-    let end = follow::follow(&platform.client, &applied.apps, steps, timeout).await;
+    let end = secrets::follow(
+        &platform.client,
+        &manifests.objects,
+        &global.namespace,
+        &applied.apps,
+        steps,
+        timeout,
+    )
+    .await;
     let outcome = match end {
         End::Ready => "ready",
         End::Failed => "failed",

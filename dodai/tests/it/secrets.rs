@@ -424,3 +424,46 @@ fn http_key(project: &Project) -> String {
     ]);
     text(&output.stdout)
 }
+
+#[test]
+fn a_secret_that_cannot_be_opened_is_told_at_once_and_sops_files_work_as_they_are() {
+    let fixtures = crate::support::repository().join("../shared/testdata/sops-fixtures");
+    if !have("namespaces", namespaces()) || !have("sops-fixtures", fixtures.is_dir()) {
+        return;
+    }
+    let (mut project, _) = repository(&[("KEY", "x")]);
+    let copy =
+        |from: &str, to: &str| project.write(to, &std::fs::read_to_string(fixtures.join(from)).unwrap());
+    copy("upstream/sopssecret-02/encrypted.yaml", "db.yaml");
+    let key = project.config.path().join("sops/age/keys.txt");
+    std::fs::create_dir_all(key.parent().unwrap()).unwrap();
+    std::fs::copy(fixtures.join("keys/age-sops-secrets-operator.txt"), key).unwrap();
+    Mini::default().write(&project);
+    let app = file(&project, "app.yaml");
+    let with_key = |name: &str| {
+        let from =
+            format!("  - {{name: KEY, valueFrom: {{secretKeyRef: {{name: {name}, key: KEY}}}}}}\n  release:");
+        app.replace("  release:", &from)
+    };
+    project.write("app.yaml", &with_key("shop"));
+    project.up(&[]);
+    let kubectl = |args: &[&str]| {
+        let kubeconfig = project.data().join("kubeconfig");
+        Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args).output().unwrap()
+    };
+    if have("kubectl", Command::new("kubectl").arg("version").arg("--client").output().is_ok()) {
+        let got = kubectl(&["get", "secret", "not-owned-secret-02", "-o", "jsonpath={.data.username}"]);
+        assert_eq!(text(&got.stdout), "bXlVc2VybmFtZQ==", "{}", text(&got.stderr));
+    }
+    // An App that needs a Secret which cannot be opened fails now, and says which value and why.
+    let stranger = tempfile::tempdir().unwrap();
+    let theirs = stranger.path().join("their.txt");
+    let recipient = secret(&project, &["keys", "generate", "--out", theirs.to_str().unwrap()], "");
+    secret(&project, &["set", "other.yaml", "KEY", "--name", "other", "--recipient", recipient.trim()], "x");
+    project.write("app.yaml", &with_key("other"));
+    let output = project.run(&["apply", "."]);
+    let told = text(&output.stderr);
+    // 1: failed; waiting in vain would be 3.
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("other: `KEY`: none of the") && told.contains("can unwrap"), "{told}");
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::credentials::{self, Credentials, signed_post};
+use super::credentials::{self, Credentials, Environment, Way, signed_post};
 use super::http::Http;
 use crate::error::{KmsError, KmsErrorKind};
 use crate::seal::recipient::region;
@@ -24,6 +24,7 @@ pub struct AwsKms {
     credentials: Mutex<Option<Credentials>>,
     /// `None`: that of the environment, else AWS' own.
     endpoint: Option<String>,
+    environment: Environment,
     calls: AtomicU64,
 }
 
@@ -35,6 +36,11 @@ impl AwsKms {
             credentials: Mutex::new(Some(credentials)),
             ..AwsKms::default()
         }
+    }
+
+    /// A client that reads this environment.
+    pub fn in_environment(environment: Environment) -> AwsKms {
+        AwsKms { environment, ..AwsKms::default() }
     }
 
     /// How many calls were made.
@@ -81,7 +87,7 @@ impl AwsKms {
         let unreachable = |message: String| KmsError { kind: KmsErrorKind::Unreachable, message };
         let region = region(arn).ok_or_else(|| unreachable("not the ARN of a KMS key".into()))?;
         let credentials = self.credentials(region).await?;
-        let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let env = |name: &str| self.environment.get(name);
         let endpoint = self
             .endpoint
             .clone()
@@ -116,7 +122,7 @@ impl AwsKms {
         if let Some(credentials) = kept.as_ref().filter(|credentials| credentials.is_fresh()) {
             return Ok(credentials.clone());
         }
-        let found = credentials::find(&self.http, region)
+        let found = credentials::find(Way { http: &self.http, environment: &self.environment, region })
             .await
             .map_err(|message| KmsError { kind: KmsErrorKind::NoCredentials, message })?;
         *kept = Some(found.clone());

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -54,45 +55,80 @@ pub(super) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn env(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// Reads a variable by its name.
+type Read = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// Where variables are read: the process' environment, or a table of a test.
+#[derive(Clone)]
+pub struct Environment(Arc<Read>);
+
+impl Default for Environment {
+    fn default() -> Environment {
+        Environment(Arc::new(|name| std::env::var(name).ok()))
+    }
+}
+
+impl Environment {
+    /// Reads variables from a table instead.
+    pub fn of(table: BTreeMap<String, String>) -> Environment {
+        Environment(Arc::new(move |name| table.get(name).cloned()))
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// What finding credentials needs.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub(super) http: &'a Http,
+    pub(super) environment: &'a Environment,
+    pub(super) region: &'a str,
+}
+
+impl Way<'_> {
+    fn env(&self, name: &str) -> Option<String> {
+        self.environment.get(name)
+    }
 }
 
 /// Finds credentials.
 ///
 /// # Errors
 /// Why there are none, without any secret.
-pub(super) async fn find(http: &Http, region: &str) -> Result<Credentials, String> {
-    if let (Some(key_id), Some(secret)) = (env("AWS_ACCESS_KEY_ID"), env("AWS_SECRET_ACCESS_KEY")) {
+pub(super) async fn find(way: Way<'_>) -> Result<Credentials, String> {
+    if let (Some(key_id), Some(secret)) = (way.env("AWS_ACCESS_KEY_ID"), way.env("AWS_SECRET_ACCESS_KEY")) {
         return Ok(Credentials {
             key_id,
             secret_key: Zeroizing::new(secret),
-            token: env("AWS_SESSION_TOKEN").map(Zeroizing::new),
+            token: way.env("AWS_SESSION_TOKEN").map(Zeroizing::new),
             expires_at_s: None,
         });
     }
-    let profiles = Profiles::read();
-    let named = env("AWS_PROFILE");
+    let profiles = Profiles::read(way);
+    let named = way.env("AWS_PROFILE");
     let profile = named.clone().unwrap_or_else(|| "default".to_owned());
-    match profiles.credentials(&profile, http, region, 0).await {
+    match profiles.credentials(&profile, way, 0).await {
         Some(result) => return result,
         None if named.is_some() => {
             return Err(format!("the profile `{profile}` has no credentials that are supported"));
         }
         None => {}
     }
-    if let (Some(file), Some(role)) = (env("AWS_WEB_IDENTITY_TOKEN_FILE"), env("AWS_ROLE_ARN")) {
-        return web_identity(http, region, &file, &role).await;
+    if let (Some(file), Some(role)) = (way.env("AWS_WEB_IDENTITY_TOKEN_FILE"), way.env("AWS_ROLE_ARN")) {
+        return web_identity(way, &file, &role).await;
     }
-    if let Some(result) = container(http).await {
+    if let Some(result) = container(way).await {
         return result;
     }
-    if env("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+    if way.env("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(
             "no credentials: neither environment, profile, web identity nor container has any".to_owned()
         );
     }
-    instance(http).await.map_err(|error| {
+    instance(way).await.map_err(|error| {
         format!(
             "no credentials: neither environment, profile, web identity nor container has any, and {error}"
         )
@@ -103,10 +139,10 @@ pub(super) async fn find(http: &Http, region: &str) -> Result<Credentials, Strin
 struct Profiles(BTreeMap<String, BTreeMap<String, Zeroizing<String>>>);
 
 impl Profiles {
-    fn read() -> Profiles {
-        let home = env("HOME").map(PathBuf::from);
+    fn read(way: Way<'_>) -> Profiles {
+        let home = way.env("HOME").map(PathBuf::from);
         let place = |variable: &str, name: &str| {
-            env(variable).map(PathBuf::from).or_else(|| Some(home.clone()?.join(".aws").join(name)))
+            way.env(variable).map(PathBuf::from).or_else(|| Some(home.clone()?.join(".aws").join(name)))
         };
         let mut profiles = Profiles(BTreeMap::new());
         for file in [place("AWS_CONFIG_FILE", "config"), place("AWS_SHARED_CREDENTIALS_FILE", "credentials")]
@@ -142,8 +178,7 @@ impl Profiles {
     async fn credentials(
         &self,
         profile: &str,
-        http: &Http,
-        region: &str,
+        way: Way<'_>,
         depth: usize,
     ) -> Option<Result<Credentials, String>> {
         let section = self.0.get(profile)?;
@@ -153,20 +188,20 @@ impl Profiles {
         }
         if let Some(role) = get("role_arn") {
             if let Some(file) = get("web_identity_token_file") {
-                return Some(web_identity(http, region, file, role).await);
+                return Some(web_identity(way, file, role).await);
             }
             let source = match (get("source_profile"), get("credential_source").map(|source| source.as_str()))
             {
                 (Some(source), _) if source.as_str() == profile => self.fixed(profile).map(Ok),
-                (Some(source), _) => Box::pin(self.credentials(source, http, region, depth + 1)).await,
-                (None, Some("EcsContainer")) => container(http).await,
-                (None, Some("Ec2InstanceMetadata")) => Some(instance(http).await),
+                (Some(source), _) => Box::pin(self.credentials(source, way, depth + 1)).await,
+                (None, Some("EcsContainer")) => container(way).await,
+                (None, Some("Ec2InstanceMetadata")) => Some(instance(way).await),
                 _ => None,
             };
             return match source {
-                Some(Ok(source)) => Some(
-                    assume_role(http, region, &source, role, get("external_id").map(|id| id.as_str())).await,
-                ),
+                Some(Ok(source)) => {
+                    Some(assume_role(way, &source, role, get("external_id").map(|id| id.as_str())).await)
+                }
                 Some(Err(error)) => Some(Err(error)),
                 None => Some(Err(format!("the profile `{profile}` has no source for its role"))),
             };
@@ -186,10 +221,10 @@ impl Profiles {
 }
 
 /// Where STS answers.
-fn sts_endpoint(region: &str) -> String {
-    env("AWS_ENDPOINT_URL_STS")
-        .or_else(|| env("AWS_ENDPOINT_URL"))
-        .unwrap_or_else(|| format!("https://sts.{region}.amazonaws.com"))
+fn sts_endpoint(way: Way<'_>) -> String {
+    way.env("AWS_ENDPOINT_URL_STS")
+        .or_else(|| way.env("AWS_ENDPOINT_URL"))
+        .unwrap_or_else(|| format!("https://sts.{}.amazonaws.com", way.region))
 }
 
 fn encode(text: &str) -> String {
@@ -203,22 +238,21 @@ fn encode(text: &str) -> String {
     out
 }
 
-async fn web_identity(http: &Http, region: &str, file: &str, role: &str) -> Result<Credentials, String> {
+async fn web_identity(way: Way<'_>, file: &str, role: &str) -> Result<Credentials, String> {
     let token = std::fs::read_to_string(file).map(Zeroizing::new);
     let token = token.map_err(|error| format!("cannot read the web identity `{file}`: {error}"))?;
-    let session = env("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "dodai".to_owned());
+    let session = way.env("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| "dodai".to_owned());
     let body = format!(
         "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={}&RoleSessionName={}&WebIdentityToken={}",
         encode(role),
         encode(&session),
         encode(token.trim())
     );
-    sts(http, region, body, None).await
+    sts(way, body, None).await
 }
 
 async fn assume_role(
-    http: &Http,
-    region: &str,
+    way: Way<'_>,
     source: &Credentials,
     role: &str,
     external_id: Option<&str>,
@@ -228,27 +262,22 @@ async fn assume_role(
     if let Some(id) = external_id {
         body.push_str(&format!("&ExternalId={}", encode(id)));
     }
-    sts(http, region, body, Some(source)).await
+    sts(way, body, Some(source)).await
 }
 
 /// A call of STS, signed or not, and the credentials in its answer.
-async fn sts(
-    http: &Http,
-    region: &str,
-    body: String,
-    sign: Option<&Credentials>,
-) -> Result<Credentials, String> {
-    let endpoint = sts_endpoint(region);
+async fn sts(way: Way<'_>, body: String, sign: Option<&Credentials>) -> Result<Credentials, String> {
+    let endpoint = sts_endpoint(way);
     let request = signed_post(
         &endpoint,
         "sts",
-        region,
+        way.region,
         "application/x-www-form-urlencoded",
         &[],
         body.into_bytes(),
         sign,
     )?;
-    let answer = http.send(request, None).await?;
+    let answer = way.http.send(request, None).await?;
     let text = Zeroizing::new(String::from_utf8_lossy(&answer.body).into_owned());
     let field = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -304,9 +333,11 @@ pub(super) fn signed_post(
 }
 
 /// The endpoint that a container is given; only on this machine or the addresses that AWS uses.
-async fn container(http: &Http) -> Option<Result<Credentials, String>> {
-    let uri = match (env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), env("AWS_CONTAINER_CREDENTIALS_FULL_URI"))
-    {
+async fn container(way: Way<'_>) -> Option<Result<Credentials, String>> {
+    let uri = match (
+        way.env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+        way.env("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    ) {
         (Some(path), _) => format!("http://169.254.170.2{path}"),
         (None, Some(uri)) => uri,
         (None, None) => return None,
@@ -323,34 +354,34 @@ async fn container(http: &Http) -> Option<Result<Credentials, String>> {
             "`AWS_CONTAINER_CREDENTIALS_FULL_URI` names `{host}`, which is not allowed without TLS"
         )));
     }
-    let token = match env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
+    let token = match way.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE") {
         Some(file) => std::fs::read_to_string(file).ok().map(|token| token.trim().to_owned()),
-        None => env("AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+        None => way.env("AWS_CONTAINER_AUTHORIZATION_TOKEN"),
     };
     let mut request = Request::get(&uri);
     if let Some(token) = token {
         request = request.header("authorization", token);
     }
-    Some(get_json(http, request, None).await.and_then(|value| from_json(&value)))
+    Some(get_json(way.http, request, None).await.and_then(|value| from_json(&value)))
 }
 
 /// The metadata service of an instance, version 2.
-async fn instance(http: &Http) -> Result<Credentials, String> {
+async fn instance(way: Way<'_>) -> Result<Credentials, String> {
     let endpoint =
-        env("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|| "http://169.254.169.254".to_owned());
+        way.env("AWS_EC2_METADATA_SERVICE_ENDPOINT").unwrap_or_else(|| "http://169.254.169.254".to_owned());
     let endpoint = endpoint.trim_end_matches('/');
     let request = Request::put(format!("{endpoint}/latest/api/token"))
         .header("x-aws-ec2-metadata-token-ttl-seconds", "21600");
-    let token = get(http, request, Some(INSTANCE_TIMEOUT)).await?;
+    let token = get(way.http, request, Some(INSTANCE_TIMEOUT)).await?;
     let token = String::from_utf8_lossy(&token).into_owned();
     let folder = format!("{endpoint}/latest/meta-data/iam/security-credentials/");
     let with_token = |uri: &str| Request::get(uri).header("x-aws-ec2-metadata-token", &token);
-    let role = get(http, with_token(&folder), Some(INSTANCE_TIMEOUT)).await?;
+    let role = get(way.http, with_token(&folder), Some(INSTANCE_TIMEOUT)).await?;
     let role = String::from_utf8_lossy(&role).lines().next().unwrap_or_default().trim().to_owned();
     if role.is_empty() {
         return Err("the instance has no role".to_owned());
     }
-    from_json(&get_json(http, with_token(&format!("{folder}{role}")), Some(INSTANCE_TIMEOUT)).await?)
+    from_json(&get_json(way.http, with_token(&format!("{folder}{role}")), Some(INSTANCE_TIMEOUT)).await?)
 }
 
 async fn get(

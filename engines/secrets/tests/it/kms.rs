@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use dodai_secrets::file::{change, keys};
 use dodai_secrets::kms::Blocking;
 use dodai_secrets::kms::aws::AwsKms;
 use dodai_secrets::kms::cached::Cached;
-use dodai_secrets::kms::credentials::Credentials;
+use dodai_secrets::kms::credentials::{Credentials, Environment};
 use dodai_secrets::seal::{Keyring, Kms, Recipient};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
@@ -159,10 +159,18 @@ async fn the_controller_asks_kms_once_for_each_data_key() {
 
 /// A server that gives one answer after the other, the last one for ever.
 async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
+    let (endpoint, n, _) = recorded(answers).await;
+    (endpoint, n)
+}
+
+/// The same, and what it was asked.
+async fn recorded(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let n = Arc::new(AtomicUsize::new(0));
     let count = n.clone();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = heads.clone();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -178,7 +186,9 @@ async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
                     .nth(1)
                     .and_then(|rest| rest.split("\r\n").next()?.parse::<usize>().ok());
                 let body = text.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
-                if read == 0 || length.is_some_and(|length| text.contains("\r\n\r\n") && body >= length) {
+                let whole = text.contains("\r\n\r\n") && body >= length.unwrap_or(0);
+                if read == 0 || whole {
+                    kept.lock().unwrap().push(text);
                     break;
                 }
             }
@@ -191,7 +201,7 @@ async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    (endpoint, n)
+    (endpoint, n, heads)
 }
 
 fn refusal(name: &str) -> (u16, String) {
@@ -256,4 +266,103 @@ async fn a_refusal_is_kept_for_a_while() {
         assert_eq!(ask(), KmsErrorKind::Unusable);
     }
     assert_eq!(n.load(Ordering::SeqCst), 1);
+}
+
+/// The credentials with which KMS was asked, found in an environment of these variables.
+async fn asked_with(variables: &[(&str, String)]) -> Result<String, String> {
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
+    let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
+    let (endpoint, _, heads) = recorded(vec![good]).await;
+    let mut table: BTreeMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    table.insert("AWS_ENDPOINT_URL_KMS".into(), endpoint);
+    let client = AwsKms::in_environment(Environment::of(table));
+    let answer = client.decrypt(arn, b"x", &BTreeMap::new()).await;
+    answer.map_err(|error| error.message)?;
+    let head = heads.lock().unwrap().first().cloned().unwrap_or_default();
+    let id = head
+        .split("Credential=")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default()
+        .to_owned();
+    let token = head.to_lowercase().contains("x-amz-security-token: of-the-session");
+    Ok(format!("{id}{}", if token { " with a token" } else { "" }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_found_where_they_usually_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let nothing =
+        [("HOME", folder.path().display().to_string()), ("AWS_EC2_METADATA_DISABLED", "true".into())];
+    let with = |more: &[(&'static str, String)]| [&nothing[..], more].concat();
+    let error = asked_with(&nothing).await.unwrap_err();
+    assert!(error.contains("no credentials"), "{error}");
+
+    let fixed = [("AWS_ACCESS_KEY_ID", "ENV".into()), ("AWS_SECRET_ACCESS_KEY", "s".into())];
+    assert_eq!(asked_with(&with(&fixed)).await.unwrap(), "ENV");
+
+    let sts = "<R><AccessKeyId>ROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>of-the-session</SessionToken>\
+               <Expiration>2099-01-01T00:00:00Z</Expiration></R>";
+    let (sts, _, asked) = recorded(vec![(200, sts.into())]).await;
+    let config = write(
+        "config",
+        "[default]\naws_access_key_id = PLAIN\naws_secret_access_key = s\n[profile prod]\nrole_arn = arn:aws:iam::1:role/x\n\
+         source_profile = base\nexternal_id = id\n[profile loop]\nrole_arn = r\nsource_profile = loop2\n[profile loop2]\n\
+         role_arn = r\nsource_profile = loop\n",
+    );
+    let credentials = write("credentials", "[base]\naws_access_key_id = BASE\naws_secret_access_key = s\n");
+    let files = [
+        ("AWS_CONFIG_FILE", config),
+        ("AWS_SHARED_CREDENTIALS_FILE", credentials),
+        ("AWS_ENDPOINT_URL_STS", sts.clone()),
+    ];
+    let profile = |name: &str| with(&[&files[..], &[("AWS_PROFILE", name.to_owned())]].concat());
+    assert_eq!(asked_with(&with(&files)).await.unwrap(), "PLAIN");
+    assert_eq!(asked_with(&profile("prod")).await.unwrap(), "ROLE with a token");
+    let call = asked.lock().unwrap().last().cloned().unwrap();
+    assert!(
+        call.contains("Action=AssumeRole&")
+            && call.contains("Credential=BASE/")
+            && call.contains("ExternalId=id"),
+        "{call}"
+    );
+    assert!(asked_with(&profile("loop")).await.unwrap_err().contains("circle"));
+    assert!(asked_with(&profile("absent")).await.unwrap_err().contains("`absent`"));
+
+    let token = write("token", "a.web.identity");
+    let web = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/web".into()),
+        ("AWS_ENDPOINT_URL_STS", sts),
+    ];
+    assert_eq!(asked_with(&with(&web)).await.unwrap(), "ROLE with a token");
+    let call = asked.lock().unwrap().last().cloned().unwrap();
+    assert!(call.contains("AssumeRoleWithWebIdentity") && !call.contains("Credential="), "{call}");
+
+    let json = |id: &str| {
+        json!({"AccessKeyId": id, "SecretAccessKey": "s", "Token": "of-the-session", "Expiration": "2099-01-01T00:00:00Z"})
+            .to_string()
+    };
+    let (container, _, asked) = recorded(vec![(200, json("POD"))]).await;
+    let pod = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{container}/creds")),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "let-me-in".into()),
+    ];
+    assert_eq!(asked_with(&with(&pod)).await.unwrap(), "POD with a token");
+    assert!(asked.lock().unwrap()[0].contains("authorization: let-me-in"));
+    let far = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://evil.example.com/creds".into())];
+    assert!(asked_with(&with(&far)).await.unwrap_err().contains("not allowed"));
+
+    let (metadata, n, _) =
+        recorded(vec![(200, "token".into()), (200, "role\n".into()), (200, json("INSTANCE"))]).await;
+    let instance =
+        [("HOME", folder.path().display().to_string()), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata)];
+    assert_eq!(asked_with(&instance).await.unwrap(), "INSTANCE with a token");
+    assert_eq!(n.load(Ordering::SeqCst), 3);
 }
