@@ -29,6 +29,10 @@ pub(crate) enum PathError {
 
 /// Splits at a delimiter that no `\` precedes.
 pub(crate) fn split(path: &str, delimiter: char) -> Vec<String> {
+    if !path.contains('\\') {
+        let inner = path.strip_prefix(delimiter).unwrap_or(path);
+        return inner.split(delimiter).map(str::to_owned).collect();
+    }
     let mut parts: Vec<&str> = path.split(delimiter).collect();
     if parts.len() > 1 && parts[0].is_empty() {
         parts.remove(0);

@@ -196,9 +196,12 @@ fn builtin_scope(api_version: &str, kind: &str) -> Option<bool> {
 fn read_facts(text: &str, scopes_only: bool) -> Table {
     let mut table = Table::default();
     let mut current = String::new();
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+    let wanted = |line: &&str| {
+        line.starts_with("scope ") || !(scopes_only || line.starts_with('#') || line.is_empty())
+    };
+    for line in text.lines().filter(wanted) {
         if let Some(field) = line.strip_prefix("  ") {
-            if let (false, Some(shape)) = (scopes_only, table.types.get_mut(&current)) {
+            if let Some(shape) = table.types.get_mut(&current) {
                 let (name, field) = read_field(field);
                 shape.fields.insert(name, field);
             }
