@@ -174,7 +174,7 @@ fn kubectl_applies_compares_edits_and_patches() {
         server.ok(&["label", "deployment", "web", "tier=front"]);
         server.ok(&["annotate", "deployment", "web", "note=x"]);
         server.ok(&["set", "image", "deployment/web", "web=example.com/web:9"]);
-        server.ok(&["wait", "--for=jsonpath={.status.replicas}=1", "deployment/web", "--timeout=60s"]);
+        server.ok(&["wait", "--for=jsonpath={.status.updatedReplicas}=1", "deployment/web", "--timeout=60s"]);
         // A member that does not exist is told before anything is written.
         server.file("bad.yaml", &DEPLOYMENT.replace("replicas:", "replicsa:"));
         server.fails(&["apply", "-f", "bad.yaml"], "unknown field \"spec.replicsa\"");
@@ -198,7 +198,7 @@ fn kubectl_explains_lists_watches_and_describes() {
         });
         server.says(&["explain", "widgets.spec.size"], "How large it is.");
         server.says(&["explain", "deployment", "--recursive"], "terminationGracePeriodSeconds");
-        server.says(&["explain", "deployment.spec.selector"], "-required-");
+        server.says(&["explain", "deployment.spec"], "-required-");
 
         let mut watch =
             server.command(&["get", "widgets", "-w", "-o", "name"]).stdout(Stdio::piped()).spawn().unwrap();

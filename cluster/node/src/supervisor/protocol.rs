@@ -2,7 +2,7 @@
 //!
 //! The first line of a connection decides what it is: `hello` makes it the control connection (a newer one replaces
 //! an older one), `exec` hands it to a helper process that runs one command in a container, `attach` makes it carry the
-//! streams of a container: after the answer, frames of a byte for what it is ([`frame`]), four for the length, and the
+//! streams of a container: after the answer, frames of a byte for what it is (`frame`), four for the length, and the
 //! bytes. Both ends are the same
 //! binary in different ages after an upgrade, so fields may be added, never renamed.
 
