@@ -16,25 +16,6 @@ pub const DEPTH_MAX: usize = 250;
 /// Most nodes after the expansion of macros.
 pub const NODES_MAX: usize = 500_000;
 
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 const EXPECTED: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 
 /// A failure without a position belongs to the whole expression.
@@ -353,7 +334,7 @@ impl Parser {
         if let Some(value) = literal {
             return Ok(self.maker.literal(at, value));
         }
-        if RESERVED.contains(&name) {
+        if crate::escape::is_reserved_field(name) {
             return Err((at, format!("reserved identifier: {name}")));
         }
         if let Some(at) = self.take("(") {
