@@ -133,6 +133,12 @@ fn files_hold_one_idea_and_no_stub() {
                 wrong.push(format!("{name}: {first}{second}"));
             }
         }
+        // A run of CI is a repetition, not a lottery: long runs draw seeds by their variable.
+        if text.contains(concat!("seed", " = fastrand::"))
+            || text.contains(concat!("_else(|| ", "fastrand::"))
+        {
+            wrong.push(format!("{name}: a test's seed is drawn; give it a fixed one and a variable"));
+        }
         if !is_test && !text.starts_with("//!") {
             wrong.push(format!("{name}: no head comment that says what the file is for"));
         }

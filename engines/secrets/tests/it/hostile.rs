@@ -96,7 +96,7 @@ type Target = fn(&[u8]);
 #[test]
 fn hostile_bytes_are_refused_without_a_panic() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let seed = number("DODAI_SECRETS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = number("DODAI_SECRETS_SEED").unwrap_or(0x7365_6372_6574);
     println!("DODAI_SECRETS_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let corpus = corpus();

@@ -177,7 +177,7 @@ fn generate(rng: &mut Rng, alice: &Person) -> Generated {
 #[test]
 fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
     let alice = person();
-    let seed = env("DODAI_SECRETS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = env("DODAI_SECRETS_SEED").unwrap_or(0x7365_6372_6574);
     let runs = env("DODAI_SECRETS_RUNS").map_or(RUNS, |runs| runs as usize);
     println!("DODAI_SECRETS_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
