@@ -6,10 +6,12 @@ mod applying;
 mod check;
 mod cli;
 mod cmd;
+mod components;
 mod data;
 mod engines;
 mod failure;
 mod follow;
+mod limits;
 mod machine;
 mod manifests;
 mod pack;
@@ -21,6 +23,7 @@ mod target;
 mod terminal;
 mod units;
 mod view;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -13,6 +13,8 @@ mod http;
 mod kills;
 #[path = "it/kubectl.rs"]
 mod kubectl;
+#[path = "it/limits.rs"]
+mod limits;
 #[path = "it/mini.rs"]
 mod mini;
 #[path = "it/releases.rs"]

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
+use crate::components::Component;
 use crate::error::Error;
 use crate::handle::handle;
 use crate::https::Serving;
@@ -56,6 +57,11 @@ impl ApiServer {
     /// Names the node that answers for logs, exec, attach and port-forward.
     pub fn set_kubelet(&self, service: KubeletService) {
         *self.server.kubelet.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
+    }
+
+    /// Names further parts of this process to list as ComponentStatus, worked out anew for each request.
+    pub fn set_components(&self, components: impl Fn() -> Vec<Component> + Send + Sync + 'static) {
+        *self.server.components.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(components));
     }
 
     /// Ends watches, writes what is pending and closes the store.

@@ -68,6 +68,7 @@ mod warnings;
 mod write;
 
 pub use api::ApiServer;
+pub use components::Component;
 pub use error::Error;
 pub use https::Serving;
 pub use pki::Pki;

@@ -24,7 +24,7 @@ use crate::manifests::{self, Manifests};
 use crate::platform::{Options, Platform};
 use crate::progress::Steps;
 use crate::target::{self, DATA_FOLDER};
-use crate::{check, machine, secrets, units};
+use crate::{check, limits, machine, secrets, units, watchdog};
 
 /// File in the data folder that takes the stdout of a detached child.
 const RESULT_FILE: &str = "up-result";
@@ -58,6 +58,8 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     machine::require()?;
     let keyring = keyring(args, &steps)?;
     let options = Options { listen: args.listen, orphan_grace: Some(grace), keyring };
+    limits::raise_open_files();
+    watchdog::start(tokio::runtime::Handle::current());
     let platform = Platform::start(&data, &options).await?;
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
 
