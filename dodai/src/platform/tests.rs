@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{install_crds, install_policies, start_engines};
 
 /// Rounds of the load; in each every engine gets something to do.
-const ROUNDS: usize = 12;
+const ROUNDS: usize = 3;
 
 /// What each engine makes of what it is given, `n` at a time.
 struct World {
@@ -82,7 +82,7 @@ impl World {
     async fn until(&self, what: &str, wanted: impl Fn(&[(&'static str, usize); 3]) -> bool) {
         let look = async {
             while !wanted(&self.done().await) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         if tokio::time::timeout(Duration::from_secs(600), look).await.is_err() {
