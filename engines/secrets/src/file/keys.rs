@@ -8,6 +8,7 @@ use super::back::{Sealing, put};
 use super::check::{Meant, check};
 use super::splice::{self, Edits, entry, find};
 use super::{FileError, FileResult, Found, find_all};
+use crate::seal::checks::{Check, on};
 use crate::seal::{DataKey, Recipient, SealedValue, wrapping};
 
 /// Re-wraps the data keys of every object of a file for other recipients. Values stay as they are: whoever could read
@@ -43,7 +44,12 @@ pub fn rekey(text: &str, sealing: &Sealing<'_>) -> FileResult<String> {
     change_all(text, |found, edits| {
         let binding = found.binding()?;
         let keys = found.data_keys(&binding, sealing.keyring);
-        let new = DataKey::generate().map_err(|error| found.error(&error))?;
+        let new = match found.spec.keys.first() {
+            // For the attack tests: what rekey is worth without a new key.
+            Some(old) if !on(Check::NewDataKey) => keys.get(&old.id).cloned(),
+            _ => DataKey::generate(),
+        };
+        let new = new.map_err(|error| found.error(&error))?;
         let mut data = Vec::new();
         for entry in &found.data {
             let at = |message: String| FileError::at(&found.document, entry.node, message);
@@ -59,7 +65,10 @@ pub fn rekey(text: &str, sealing: &Sealing<'_>) -> FileResult<String> {
         }
         let recipients = wanted(found, sealing)?;
         let wrapped = wrapping::wrap(&new, &binding, &recipients, &sealing.created(), sealing.keyring);
-        let wrapped = vec![wrapped.map_err(|error| found.error(&error))?];
+        let mut wrapped = vec![wrapped.map_err(|error| found.error(&error))?];
+        if !on(Check::OldKeysGo) {
+            wrapped.extend(found.spec.keys.clone());
+        }
         replace_keys(edits, found, &wrapped)?;
         Ok(Meant { index: found.index, keys: wrapped, data })
     })
