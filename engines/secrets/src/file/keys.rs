@@ -123,7 +123,7 @@ pub(crate) fn replace_keys(edits: &mut Edits, found: &Found, keys: &[WrappedKey]
     // The whole list, from the line behind its key.
     let (key, _) = spec.and_then(|spec| entry(document, spec, "keys")).ok_or_else(cannot)?;
     let text = document.text();
-    let indent = splice::column(text, document.node(key).range().start);
+    let indent = splice::indentation(text, document.node(key).range().start);
     let first = document.node(node).range().start;
     let start = text[..first].rfind('\n').map_or(0, |end| end + 1);
     let start = start.max(document.node(key).range().end);
@@ -153,7 +153,7 @@ fn insert_keys(edits: &mut Edits, found: &Found, keys: &[WrappedKey]) -> Option<
             let written = splice::flow(&value);
             edits.replace(range.clone(), if range.is_empty() { format!(" {written}") } else { written });
         } else {
-            let indent = splice::column(text, document.node(key).range().start);
+            let indent = splice::indentation(text, document.node(key).range().start);
             let at = range.end + splice::line_length(&text[range.end..]);
             edits.replace(range, "");
             edits.replace(at..at, splice::block_lines(&value, indent, splice::line_end(text, at)));

@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::kms::{Moto, credentials};
-use super::live::Cluster;
+use super::live::{Cluster, PATIENCE};
 use super::support::{sealing, value};
 
 /// Who has no policy, only what grants give.
@@ -60,7 +60,8 @@ impl Guard {
     /// For a controller that forgets soon.
     fn controller(&self, who: &str) -> Keyring {
         let cached = Cached::new(self.client(who), tokio::runtime::Handle::current());
-        let soon = Duration::from_millis(20);
+        // Longer than a pass waits for an answer, so that it sees a refusal; short enough for a test.
+        let soon = Duration::from_secs(1);
         Keyring { kms: Some(Arc::new(cached.remembering(soon, soon))), ..Keyring::default() }
     }
 
@@ -189,11 +190,37 @@ async fn a_grant_for_one_object_opens_that_one_and_no_other() {
     // Taken back: what was good stays, and is told.
     let revoke = json!({"KeyId": arn, "GrantId": granted["GrantId"]});
     moto.call("RevokeGrant", &revoke).await;
+    nudged(&cluster, &payments, says(&cluster, "KmsDenied")).await;
     let next = change::set(&payments, None, "A", b"another", false, &by_kms).unwrap();
     cluster.apply(&next).await;
     reason(&cluster, "payments", "KmsDenied").await;
     let kept = cluster.until::<Secret>("payments", "it", |secret| secret.is_some()).await.unwrap();
     assert_eq!(kept.data, first.data);
+}
+
+/// The EncryptedSecret `payments`, once its status has a condition with this reason.
+fn says(cluster: &Cluster, reason: &'static str) -> impl AsyncFn() -> Option<EncryptedSecret> {
+    let api: kube::Api<EncryptedSecret> = kube::Api::namespaced(cluster.client.clone(), "default");
+    async move || {
+        let object = api.get("payments").await.unwrap();
+        let conditions = &object.status.as_ref()?.conditions;
+        conditions.iter().any(|one| one.reason == reason).then_some(object)
+    }
+}
+
+/// Changes the object in what does not matter, again and again, until something is seen.
+async fn nudged<T>(cluster: &Cluster, text: &str, seen: impl AsyncFn() -> Option<T>) -> T {
+    let nudging = async {
+        for round in 1.. {
+            cluster.apply(&text.replace("spec:", &format!("spec:\n  rotateAfter: {round}d"))).await;
+            if let Some(seen) = seen().await {
+                return Some(seen);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    };
+    tokio::time::timeout(PATIENCE, nudging).await.ok().flatten().expect("not seen in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,28 +245,34 @@ async fn a_key_that_is_disabled_meanwhile_leaves_the_secret_and_opens_again_when
     cluster.apply(&one).await;
     cluster.until::<Secret>("payments", "one", is("one")).await;
 
-    let key = json!({"KeyId": arn});
+    // By its id: moto takes no ARN here.
+    let key = json!({"KeyId": arn.rsplit('/').next()});
     moto.call("DisableKey", &key).await;
     let error = guard.client("admin").encrypt(&arn, b"x", &Default::default()).await.unwrap_err();
     assert_eq!(error.kind, KmsErrorKind::Unusable, "{error:?}");
-    cluster.apply(&two).await;
-    let told = reason(&cluster, "payments", "KmsKeyUnusable").await.status.unwrap();
+    // The data key is remembered for a while; then KMS is asked again, and refuses.
+    let told = nudged(&cluster, &one, says(&cluster, "KmsKeyUnusable")).await.status.unwrap();
     let ready = told.conditions.iter().find(|one| one.type_ == "Ready").unwrap();
     assert!(
         ready.message.contains("DisabledException") && ready.message.contains("stays as it was"),
         "{}",
         ready.message
     );
+    cluster.apply(&two).await;
+    reason(&cluster, "payments", "KmsKeyUnusable").await;
     cluster.until::<Secret>("payments", "still one", is("one")).await;
 
     moto.call("EnableKey", &key).await;
     // Too many calls meanwhile: made again, until one is answered.
     guard.throttled.store(2, Ordering::SeqCst);
-    cluster.apply(&three).await;
-    cluster.until::<Secret>("payments", "three", is("three")).await;
+    nudged(&cluster, &three, async || {
+        let api: kube::Api<Secret> = kube::Api::namespaced(cluster.client.clone(), "default");
+        is("three")(api.get_opt("payments").await.unwrap().as_ref()).then_some(())
+    })
+    .await;
     assert_eq!(guard.throttled.load(Ordering::SeqCst), 0);
 
-    moto.call("ScheduleKeyDeletion", &json!({"KeyId": arn, "PendingWindowInDays": 7})).await;
+    moto.call("ScheduleKeyDeletion", &json!({"KeyId": key["KeyId"], "PendingWindowInDays": 7})).await;
     let error = change::show(&three, None, "A", &admin).unwrap_err();
     assert!(error.message.contains("KMSInvalidStateException"), "{error}");
 }

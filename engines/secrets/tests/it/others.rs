@@ -214,7 +214,7 @@ fn change_to(spec: &str) -> String {
 fn what_kubectl_left_in_a_secret_is_not_carried_into_git() {
     let alice = person();
     let recipients = [alice.recipient.clone()];
-    let text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n  namespace: y\n  annotations:\n    keep: me\n    \
+    let text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n  namespace: ns\n  annotations:\n    keep: me\n    \
                 kubectl.kubernetes.io/last-applied-configuration: |\n      {\"data\":{\"A\":\"bWFya2Vy\"}}\ndata: {A: bWFya2Vy}\n";
     let encrypted =
         dodai_secrets::file::convert::encrypt_secrets(text, &sealing(&alice.keyring, &recipients));
