@@ -62,8 +62,7 @@ pub(crate) fn lint(args: &Lint) -> Result<ExitCode> {
             Some(text) => text,
             None => files::read(file)?,
         };
-        if !text.contains("EncryptedSecret") && !text.contains("DecryptedSecret") && !text.contains("Secret")
-        {
+        if !text.contains("Secret") && !text.contains("secretGenerator") {
             continue;
         }
         let session = Session::open(file, &args.keyring)?;

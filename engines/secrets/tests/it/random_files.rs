@@ -10,7 +10,7 @@ use fastrand::Rng;
 use super::support::{NOW_S, Person, opened, person, sealing};
 
 /// Files of each seed.
-const RUNS: usize = 50;
+const RUNS: usize = 35;
 /// The seeds of a run without `DODAI_SECRETS_SEED`.
 const SEEDS: [u64; 6] = [1, 7, 42, 1_000_003, 20_261_126, u64::MAX];
 
