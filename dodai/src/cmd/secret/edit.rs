@@ -171,7 +171,10 @@ impl Desk {
         // Ctrl-C and a closed terminal are for the editor; if they ended us, plaintext would stay behind.
         let kept = Ignored::new();
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(&self.file);
+        // In the shell's place where it is a plain command, so that a signal for the shell is one for the editor.
+        let is_plain = editor.chars().all(|c| c.is_alphanumeric() || " ./_-".contains(c));
+        let exec = if is_plain { "exec " } else { "" };
+        command.arg("-c").arg(format!("{exec}{editor} \"$1\"")).arg("sh").arg(&self.file);
         // SAFETY: `signal` is async-signal-safe, and the closure does nothing else.
         unsafe {
             std::os::unix::process::CommandExt::pre_exec(&mut command, || {
