@@ -21,6 +21,8 @@ mod mini;
 mod releases;
 #[path = "it/roll_outs.rs"]
 mod roll_outs;
+#[path = "it/secret_more.rs"]
+mod secret_more;
 #[path = "it/secrets.rs"]
 mod secrets;
 #[path = "it/shop.rs"]

@@ -12,6 +12,10 @@ pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
     }
     let namespace = (!args.all_namespaces).then_some(global.namespace.as_str());
     let apps = view::apps(&target.client, namespace, args.app.as_deref()).await?;
+    let hints = match args.app {
+        None => super::secret::hints(&target.client, namespace).await,
+        Some(_) => Vec::new(),
+    };
     match args.output {
         Format::Json => {
             println!("{}", serde_json::to_string_pretty(&apps).context("cannot print the status")?)
@@ -27,6 +31,9 @@ pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
                 print!("{}", tree(&apps));
             }
         }
+    }
+    for hint in hints {
+        eprintln!("hint: {hint}");
     }
     if apps.iter().all(|app| app.ready) { Ok(()) } else { Err(Failure::silent(NOT_READY)) }
 }

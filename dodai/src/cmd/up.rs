@@ -10,6 +10,7 @@ use dodai_api::names::LABEL_ROLE;
 use dodai_secrets::kms::cached::Cached;
 use dodai_secrets::places::{self, Places};
 use dodai_secrets::seal::Keyring;
+use dodai_secrets::sops::gpg::Background;
 use kube::api::LogParams;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -109,8 +110,10 @@ fn keyring(args: &Up, steps: &Steps) -> Result<Keyring> {
     }
     let places = Places { demo, ..Places::default() };
     let mut keyring = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
-    let kms = Cached::new(Arc::default(), tokio::runtime::Handle::current());
-    keyring.kms = Some(Arc::new(kms));
+    // Controllers do not wait: for KMS, nor for `gpg`.
+    let runtime = tokio::runtime::Handle::current();
+    keyring.pgp = keyring.pgp.map(|pgp| Arc::new(Background::new(pgp, runtime.clone())) as _);
+    keyring.kms = Some(Arc::new(Cached::new(Arc::default(), runtime)));
     Ok(keyring)
 }
 

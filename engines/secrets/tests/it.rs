@@ -2,9 +2,11 @@
 
 mod it {
     mod age_vectors;
+    mod credentials;
     mod files;
     mod hostile;
     mod kms;
+    mod kms_states;
     mod live;
     mod others;
     mod plans;

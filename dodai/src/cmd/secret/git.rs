@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use dodai_secrets::file::{merge as merging, textconv as converting};
@@ -13,6 +13,9 @@ use crate::failure::{Context, FAILED, Failure, Result};
 
 /// The name of the driver in git's configuration.
 const DRIVER: &str = "dodai-secret";
+
+/// A line of the hooks that are ours to change.
+const HOOK_MARK: &str = "# Made by `dodai secret git-setup`.";
 
 /// Never fails on a file that git has: a version that does not read is shown as it is, if nothing in it can be plaintext.
 pub(crate) fn textconv(args: &File) -> Result<()> {
@@ -81,6 +84,39 @@ fn merge_lines(near: &Path, versions: &[String; 3]) -> Result<(String, bool)> {
     }
 }
 
+/// The YAML files of the next commit: those that lie in the folder as they will be committed, the others with their text.
+pub(crate) fn staged() -> Result<Vec<(PathBuf, Option<String>)>> {
+    let git = |words: &[&str]| -> Result<Vec<u8>> {
+        let output = Command::new("git").args(words).output().context("cannot run git")?;
+        if !output.status.success() {
+            let error = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Failure::failed(format!("`git {}` failed: {error}", words.join(" "))));
+        }
+        Ok(output.stdout)
+    };
+    let list = |words: &[&str]| -> Result<Vec<String>> {
+        let output = String::from_utf8(git(words)?).context("a file name that is no text")?;
+        Ok(output.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    };
+    // Of this folder and those in it, as paths from here.
+    let all = list(&["ls-files", "-z", "--cached", "--", "*.yaml", "*.yml"])?;
+    let differ = list(&["diff", "--name-only", "--relative", "-z", "--", "*.yaml", "*.yml"])?;
+    let mut sources = Vec::new();
+    for name in all {
+        let file = PathBuf::from(&name);
+        let text = match differ.contains(&name) || !file.is_file() {
+            false => None,
+            // A text that is none is no manifest.
+            true => match String::from_utf8(git(&["show", &format!(":./{name}")])?) {
+                Ok(text) => Some(text),
+                Err(_) => continue,
+            },
+        };
+        sources.push((file, text));
+    }
+    Ok(sources)
+}
+
 pub(crate) fn set_up(args: &GitSetup) -> Result<()> {
     let git = |words: &[&str]| -> Result<String> {
         let output =
@@ -113,8 +149,9 @@ pub(crate) fn set_up(args: &GitSetup) -> Result<()> {
     if !args.no_hook {
         let hook = git(&["rev-parse", "--git-path", "hooks/pre-commit"])?;
         let hook = Path::new(&args.folder).join(hook);
-        if hook.exists() {
-            eprintln!("{}: there already; let it call `dodai secret lint`", hook.display());
+        let is_ours = fs::read_to_string(&hook).is_ok_and(|text| text.contains(HOOK_MARK));
+        if hook.exists() && !is_ours {
+            eprintln!("{}: there already; let it call `dodai secret lint --staged`", hook.display());
         } else {
             write_hook(&hook, &quoted)?;
             eprintln!("{}: `dodai secret lint` before each commit", hook.display());
@@ -129,7 +166,7 @@ fn write_hook(hook: &Path, program: &str) -> Result<()> {
     if let Some(folder) = hook.parent() {
         fs::create_dir_all(folder).context(&what)?;
     }
-    let text = format!("#!/bin/sh\n# Made by `dodai secret git-setup`.\nexec {program} secret lint .\n");
+    let text = format!("#!/bin/sh\n{HOOK_MARK}\nexec {program} secret lint --staged\n");
     fs::write(hook, text).context(&what)?;
     fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).context(&what)
 }

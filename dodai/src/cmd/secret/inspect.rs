@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::cli::{File, Keys, KeysVerb, Lint, Show};
 use super::files::{self, Session, failed, rules_of};
-use super::kustomize;
+use super::{git, kustomize};
 use crate::cli::Format;
 use crate::failure::{Context, FAILED, Failure, Result};
 use crate::screen;
@@ -51,12 +51,18 @@ pub(crate) fn lint(args: &Lint) -> Result<ExitCode> {
         }
         Some(file) => Some(files::read(file)?),
     };
-    let paths = files::expand(&args.files)?;
+    let sources = match args.staged {
+        true => git::staged()?,
+        false => files::expand(&args.files)?.into_iter().map(|file| (file, None)).collect(),
+    };
     let overlays = kustomize::overlays(&args.files)?;
-    for file in &paths {
-        let text = files::read(file)?;
-        if !text.contains("EncryptedSecret") && !text.contains("DecryptedSecret") && !text.contains("Secret")
-        {
+    for (file, staged) in sources {
+        let file = &file;
+        let text = match staged {
+            Some(text) => text,
+            None => files::read(file)?,
+        };
+        if !text.contains("Secret") && !text.contains("secretGenerator") {
             continue;
         }
         let session = Session::open(file, &args.keyring)?;

@@ -16,6 +16,9 @@ pub(crate) enum Check {
     RecipientsMac,
     KmsContext,
     LengthPrefix,
+    Tag,
+    NewDataKey,
+    OldKeysGo,
 }
 
 #[cfg(not(test))]

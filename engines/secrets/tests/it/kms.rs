@@ -25,16 +25,16 @@ use super::support::{sealing, value};
 
 const REGION: &str = "eu-west-1";
 
-fn credentials() -> Credentials {
+pub(crate) fn credentials(key_id: &str) -> Credentials {
     Credentials {
-        key_id: "test".into(),
+        key_id: key_id.into(),
         secret_key: Zeroizing::new("test".into()),
         token: None,
         expires_at_s: None,
     }
 }
 
-struct Moto {
+pub(crate) struct Moto {
     child: Child,
     endpoint: String,
 }
@@ -48,7 +48,7 @@ impl Drop for Moto {
 
 impl Moto {
     /// `None` without moto (`pip install 'moto[server,kms]'`).
-    async fn start() -> Option<Moto> {
+    pub(crate) async fn start() -> Option<Moto> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("python3")
             .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
@@ -73,11 +73,11 @@ impl Moto {
     }
 
     fn client(&self) -> Arc<AwsKms> {
-        Arc::new(AwsKms::with(&self.endpoint, credentials()))
+        Arc::new(AwsKms::with(&self.endpoint, credentials("test")))
     }
 
     /// A call that the client under test does not have.
-    async fn call(&self, action: &str, body: &Value) -> Value {
+    pub(crate) async fn call(&self, action: &str, body: &Value) -> Value {
         let body = body.to_string();
         let host = self.endpoint.trim_start_matches("http://").to_owned();
         let request = format!(
@@ -94,7 +94,7 @@ impl Moto {
         serde_json::from_str(&body).unwrap_or_default()
     }
 
-    async fn key(&self) -> String {
+    pub(crate) async fn key(&self) -> String {
         let made = self.call("CreateKey", &json!({})).await;
         made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
     }
@@ -164,7 +164,9 @@ async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
 }
 
 /// The same, and what it was asked.
-async fn recorded(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn recorded(
+    answers: Vec<(u16, String)>,
+) -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let n = Arc::new(AtomicUsize::new(0));
@@ -221,8 +223,10 @@ async fn refusals_of_kms_are_told_apart() {
         ("KMSInternalException", KmsErrorKind::Unreachable),
     ] {
         let (endpoint, _) = answers(vec![refusal(name)]).await;
-        let error =
-            AwsKms::with(&endpoint, credentials()).decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err();
+        let error = AwsKms::with(&endpoint, credentials("test"))
+            .decrypt(arn, b"x", &BTreeMap::new())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, kind, "{name}");
         assert!(error.message.contains("said the service"));
     }
@@ -230,21 +234,21 @@ async fn refusals_of_kms_are_told_apart() {
     let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
     let slow = refusal("ThrottlingException");
     let (endpoint, n) = answers(vec![slow.clone(), slow, good]).await;
-    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials("test"))));
     assert_eq!(blocking.decrypt(arn, b"x", &BTreeMap::new()).unwrap().as_slice(), b"key");
     assert_eq!(n.load(Ordering::SeqCst), 3);
     let (endpoint, n) = answers(vec![refusal("AccessDeniedException")]).await;
-    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials("test"))));
     assert!(blocking.decrypt(arn, b"x", &BTreeMap::new()).is_err());
     assert_eq!(n.load(Ordering::SeqCst), 1);
     // Nobody there, and nonsense.
-    let nobody = AwsKms::with("http://127.0.0.1:1", credentials());
+    let nobody = AwsKms::with("http://127.0.0.1:1", credentials("test"));
     assert_eq!(
         nobody.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind,
         KmsErrorKind::Unreachable
     );
     let (endpoint, _) = answers(vec![(200, "nonsense".into())]).await;
-    let odd = AwsKms::with(&endpoint, credentials());
+    let odd = AwsKms::with(&endpoint, credentials("test"));
     assert_eq!(odd.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind, KmsErrorKind::Unreachable);
 }
 
@@ -252,7 +256,7 @@ async fn refusals_of_kms_are_told_apart() {
 async fn a_refusal_is_kept_for_a_while() {
     let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
     let (endpoint, n) = answers(vec![refusal("DisabledException")]).await;
-    let client = Arc::new(AwsKms::with(&endpoint, credentials()));
+    let client = Arc::new(AwsKms::with(&endpoint, credentials("test")));
     let cached = Cached::new(client, tokio::runtime::Handle::current());
     let ask = || cached.decrypt(arn, b"x", &BTreeMap::new()).unwrap_err().kind;
     assert_eq!(ask(), KmsErrorKind::Pending);
@@ -269,7 +273,7 @@ async fn a_refusal_is_kept_for_a_while() {
 }
 
 /// The credentials with which KMS was asked, found in an environment of these variables.
-async fn asked_with(variables: &[(&str, String)]) -> Result<String, String> {
+pub(crate) async fn asked_with(variables: &[(&str, String)]) -> Result<String, String> {
     let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
     let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
     let (endpoint, _, heads) = recorded(vec![good]).await;
