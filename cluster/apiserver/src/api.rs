@@ -58,6 +58,11 @@ impl ApiServer {
         *self.server.kubelet.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
     }
 
+    /// What people should know of how the server started, such as Secrets that cannot be opened because their key is lost.
+    pub fn notices(&self) -> &[String] {
+        self.server.store.notices()
+    }
+
     /// Ends watches, writes what is pending and closes the store.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.server.close().await;

@@ -4,6 +4,7 @@ mod it {
     mod admission;
     mod basics;
     mod collection;
+    mod crash;
     mod crds;
     mod definitions;
     mod disk;
@@ -14,6 +15,7 @@ mod it {
     mod limits;
     mod policies;
     mod rbac;
+    mod sim_disk;
     mod store;
     mod transcripts;
     mod watching;
