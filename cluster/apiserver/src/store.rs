@@ -32,6 +32,9 @@ const RING_EVENTS_MAX: usize = 10_000;
 /// Bytes of JSON kept per resource for the same.
 const RING_BYTES_MAX: usize = 32 << 20;
 
+/// Events that a task inside the server may lie behind before it must look at everything anew.
+const EVENTS_MAX: usize = 2_048;
+
 /// Why the store refuses.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -270,8 +273,8 @@ struct Shared {
     head: Mutex<Head>,
     wake: Condvar,
     published: RwLock<Published>,
-    /// Every published event, for the tasks inside the server.
-    events: tokio::sync::broadcast::Sender<(Key, Arc<Event>)>,
+    /// Every published event, for the tasks inside the server; made for the first who asks, since its slots cost memory.
+    events: OnceLock<tokio::sync::broadcast::Sender<(Key, Arc<Event>)>>,
     /// What seals records; `None` when nothing is kept.
     sealer: Option<Sealer>,
     notices: Vec<String>,
@@ -337,7 +340,7 @@ impl Store {
             head: Mutex::new(head),
             wake: Condvar::new(),
             published: RwLock::new(published),
-            events: tokio::sync::broadcast::Sender::new(RING_EVENTS_MAX),
+            events: OnceLock::new(),
             sealer,
             notices,
         };
@@ -459,7 +462,7 @@ impl Store {
 
     /// Every published event from now on.
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<(Key, Arc<Event>)> {
-        self.shared.events.subscribe()
+        self.shared.events.get_or_init(|| tokio::sync::broadcast::Sender::new(EVENTS_MAX)).subscribe()
     }
 
     /// Every object, for the tasks inside the server.
@@ -568,7 +571,9 @@ fn publish(shared: &Shared, key: &Key, object: &Arc<Object>, deleted: bool) {
         if let Some(resource) = published.resources.get(&key.resource) {
             resource.changed.send_replace(object.revision);
         }
-        // Nobody listening is fine.
-        let _ = shared.events.send((key.clone(), event));
+        if let Some(events) = shared.events.get() {
+            // Nobody listening is fine.
+            let _ = events.send((key.clone(), event));
+        }
     }
 }

@@ -5,9 +5,9 @@
 //! one behind it, or one that a single bit makes whole, is corruption, and opening fails with the file and the offset.
 //! When the log is idle an empty group (a seal) follows, so that larger damage never passes for a torn tail either.
 //!
-//! Recovery does not write to the log that it read: after an unclean end the sound part goes into a new file, which then
-//! takes the old one's name. A sync may have failed before the process ended; what the system still shows of such a
-//! file is not on the disk and no later sync brings it there.
+//! Recovery does not write to the log that it read: the sound part goes into a new file, which then takes the old one's
+//! name. A sync, of the file or of the folder, may have failed before the last process ended; what the system still shows
+//! is then not on the disk, and no later sync brings it there.
 //!
 //! Leaves out: what the records mean (`store.rs`), sealing (`seal.rs`).
 
@@ -127,11 +127,6 @@ pub(super) fn recover(disk: &dyn Disk) -> Result<Option<Recovered>, LogError> {
 }
 
 impl Recovered {
-    /// Whether the log was closed in order, so that all of it is known to be on the disk.
-    fn is_clean(&self) -> bool {
-        self.log.sealed && !self.log.torn
-    }
-
     /// Bytes of the log.
     pub(super) fn len(&self) -> u64 {
         self.bytes.len() as u64
@@ -142,30 +137,22 @@ impl Recovered {
         self.log.header.key == key
     }
 
-    /// The log, ready for the next group.
+    /// The log, ready for the next group: a new file with the sound part of the old one and a seal.
     pub(super) fn resume(self, disk: &dyn Disk) -> Result<Log, LogError> {
-        let clean = self.is_clean();
-        let mut log = self.into_log();
-        if clean {
-            return Ok(log.0);
+        let torn = self.log.torn;
+        let (mut log, mut bytes) = self.into_log();
+        if planted::is(Bug::RecoveryTrustsTail) && !torn || planted::is(Bug::RecoveryKeepsTornGroup) {
+            log.seal(disk)?;
+            return Ok(log);
         }
-        if planted::is(Bug::RecoveryTrustsTail) {
-            disk.truncate(LOG, log.0.len).map_err(io_error("cut", LOG))?;
-            log.0.seal(disk)?;
-            return Ok(log.0);
+        if !log.sealed {
+            bytes.extend(encode_group(log.header.salt, log.next_group, &[]));
+            log.next_group += 1;
+            log.sealed = true;
         }
-        if planted::is(Bug::RecoveryKeepsTornGroup) {
-            log.0.seal(disk)?;
-            return Ok(log.0);
-        }
-        if !log.0.sealed {
-            log.1.extend(encode_group(log.0.header.salt, log.0.next_group, &[]));
-            log.0.next_group += 1;
-            log.0.sealed = true;
-        }
-        replace_log(disk, &log.1)?;
-        log.0.len = log.1.len() as u64;
-        Ok(log.0)
+        replace_log(disk, &bytes)?;
+        log.len = bytes.len() as u64;
+        Ok(log)
     }
 
     /// The log as it is, to be replaced by a snapshot before anything is written.

@@ -18,7 +18,7 @@ pub enum Bug {
     SnapshotNameIsNotSynced,
     /// The new log's name is not made durable before it is written to.
     LogNameIsNotSynced,
-    /// Recovery writes behind what it read, though a sync of it may have failed.
+    /// Recovery writes behind what it read, though the last sync of it may have failed.
     RecoveryTrustsTail,
     /// Recovery writes behind a torn group.
     RecoveryKeepsTornGroup,

@@ -468,10 +468,13 @@ fn random_run(seed: u64, checker: &mut Checker) -> Checked<usize> {
     let keys = [SealKey::generate()];
     let mut run = Run::start(SimDisk::default(), &keys, Wanted::default())?;
     let n_acts = random.usize(10..60);
+    let mut trace = Vec::new();
     for at in 0..n_acts {
         if random.u8(..6) == 0 {
             let call = run.disk.n_calls() + random.usize(..6);
-            run.disk.fail_at(call, FAULTS[random.usize(..FAULTS.len())]);
+            let fault = FAULTS[random.usize(..FAULTS.len())];
+            trace.push(format!("{fault:?} at {call}"));
+            run.disk.fail_at(call, fault);
         }
         let write = |random: &mut fastrand::Rng| {
             let key = key(random.usize(..2), random.usize(..5));
@@ -496,14 +499,15 @@ fn random_run(seed: u64, checker: &mut Checker) -> Checked<usize> {
                 Act::Write(writes)
             }
         };
-        run.act(&act).map_err(|error| format!("seed {seed}, act {at}, {act:?}: {error}"))?;
-        run.disk.take_moments();
+        trace.push(format!("{act:?}"));
+        run.act(&act).map_err(|error| format!("seed {seed}, act {at}: {error}\n{}", trace.join("\n")))?;
+        trace.extend(run.disk.take_moments().into_iter().map(|moment| format!("    {}", moment.call)));
         if random.u8(..4) == 0 {
             let images = run.disk.images(random.u64(..), 3);
             let image = &images[random.usize(..images.len())];
             checker
                 .crash(image, &run.wanted(), &keys, false)
-                .map_err(|error| format!("seed {seed}, act {at}, after {act:?}: {error}"))?;
+                .map_err(|error| format!("seed {seed}, act {at}: {error}\n{}", trace.join("\n")))?;
         }
     }
     Ok(n_acts)

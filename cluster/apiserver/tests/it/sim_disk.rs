@@ -257,8 +257,6 @@ struct State<T> {
     off: bool,
     /// Bytes that all files together may have.
     space: usize,
-    /// Each call fails as full with this chance (of 1,000), from a seed.
-    random_full: Option<(u32, fastrand::Rng)>,
 }
 
 /// The disk. Clones are one disk; `T` is what the probe of a test notes at each call.
@@ -300,7 +298,6 @@ impl<T> SimDisk<T> {
             moments: Vec::new(),
             off: false,
             space: usize::MAX,
-            random_full: None,
         })))
     }
 
@@ -346,10 +343,6 @@ impl<T> SimDisk<T> {
         self.live().values().map(|content| content.len()).sum()
     }
 
-    /// How appends meet a full disk at random.
-    pub(crate) fn fill_at_random(&self, per_mille: u32, seed: u64) {
-        self.state().random_full = Some((per_mille, fastrand::Rng::with_seed(seed)));
-    }
 
     /// Switches the machine off, and gives what is on the disk afterwards.
     pub(crate) fn power_off(&self, seed: u64) -> Image {
@@ -385,12 +378,6 @@ impl<T> SimDisk<T> {
         let at = state.n_calls;
         state.n_calls += 1;
         let mut fault = state.fault.filter(|(call, _)| *call == at).map(|(_, fault)| fault);
-        if let Some((per_mille, random)) = &mut state.random_full
-            && what == "append"
-            && random.u32(..1000) < *per_mille
-        {
-            fault = Some(Fault::Full(random.usize(..4)));
-        }
         if len > 0 && state.files.used() + len > state.space {
             fault = Some(Fault::Full(1));
         }
