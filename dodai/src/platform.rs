@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dodai_api::Release;
-use dodai_apiserver::{ApiServer, Config, Pki, Serving, Storage, User};
+use dodai_apiserver::{ApiServer, Config, KeyPlace, Pki, Serving, Storage, User};
 use dodai_kit::controller::Context as Controllers;
 use dodai_kit::{Clock, Engine};
 use dodai_node::PinnedImages;
@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// How long Pods outlive this process when it is killed; `None`: for ever.
     pub(crate) orphan_grace: Option<Duration>,
+    /// File with the key that seals Secrets on the disk; `None`: in the user's configuration folder.
+    pub(crate) key_file: Option<PathBuf>,
     /// What opens encrypted secrets.
     pub(crate) keyring: dodai_secrets::seal::Keyring,
 }
@@ -55,7 +57,7 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts everything on a data folder.
     pub(crate) async fn start(data: &DataFolder, options: &Options) -> Result<Platform> {
-        let server = open(&data.path).await?;
+        let server = open(&data.path, options.key_file.clone()).await?;
         let client = server.client(User::admin("dodai").with_agent("dodai"));
         install_crds(&client).await?;
         install_policies(&client).await?;
@@ -85,6 +87,11 @@ impl Platform {
         Ok(Platform { client, server, serving, node, controllers: running, stop })
     }
 
+    /// What people should know of how the API started, such as a lost key.
+    pub(crate) fn notices(&self) -> &[String] {
+        self.server.notices()
+    }
+
     /// Stops what decides, then what runs (a release command runs to its end), then the API.
     pub(crate) async fn stop(mut self) -> Result<()> {
         self.stop.send_replace(true);
@@ -106,9 +113,10 @@ fn pinned(client: Client) -> PinnedImages {
     })
 }
 
-async fn open(data: &Path) -> Result<ApiServer> {
+async fn open(data: &Path, key_file: Option<PathBuf>) -> Result<ApiServer> {
     let config = Config {
         storage: Storage::Disk(data.join("state")),
+        keys: key_file.map(KeyPlace::File),
         service_account_tokens: true,
         ..Config::default()
     };

@@ -532,7 +532,9 @@ impl Store {
             return Err(StoreError::Locked(format!("{}/{}", key.namespace, key.name), locked.why.clone()));
         }
         match &self.shared.sealer {
-            Some(sealer) if seal::is_sealed(&key.resource) && sealer.key().is_none() => Err(StoreError::NoKey),
+            Some(sealer) if seal::is_sealed(&key.resource) && sealer.key().is_none() => {
+                Err(StoreError::NoKey)
+            }
             _ => Ok(()),
         }
     }

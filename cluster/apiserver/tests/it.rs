@@ -6,15 +6,18 @@ mod it {
     mod collection;
     mod crash;
     mod crds;
+    mod damage;
     mod definitions;
     mod disk;
     mod facts;
+    mod format;
     mod hostile;
     mod kubectl;
     mod kubelet;
     mod limits;
     mod policies;
     mod rbac;
+    mod sealed;
     mod sim_disk;
     mod store;
     mod transcripts;

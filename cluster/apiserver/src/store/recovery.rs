@@ -222,7 +222,9 @@ impl Reader<'_> {
 
     fn explain(&self, why: &Unopened) -> String {
         match why {
-            Unopened::Broken => "its seal is broken: it was changed or moved outside of dodai; delete it".into(),
+            Unopened::Broken => {
+                "its seal is broken: it was changed or moved outside of dodai; delete it".into()
+            }
             Unopened::NoKey(id) => {
                 let place = match self.setup.keys.file_of(*id) {
                     Some(file) => format!("is not in `{}`", file.display()),
@@ -281,7 +283,8 @@ fn forget_locked(published: &mut Published) {
     let revision = published.revision;
     for resource in published.resources.values_mut() {
         let is_locked = |object: &Arc<Object>| object.locked.is_some();
-        let past = |event: &Arc<Event>| is_locked(&event.object) || event.previous.as_ref().is_some_and(is_locked);
+        let past =
+            |event: &Arc<Event>| is_locked(&event.object) || event.previous.as_ref().is_some_and(is_locked);
         if resource.objects.values().any(is_locked) || resource.ring.iter().any(past) {
             resource.ring = VecDeque::new();
             resource.ring_bytes = 0;

@@ -114,7 +114,8 @@ pub(super) fn key_of(value: &[u8]) -> Option<KeyId> {
 
 /// What stands in for a value that is not at hand: nothing but what the record says in clear.
 pub(super) fn placeholder(namespace: &str, name: &str, revision: u64) -> Vec<u8> {
-    let meta = serde_json::json!({ "name": name, "namespace": namespace, "resourceVersion": revision.to_string() });
+    let meta =
+        serde_json::json!({ "name": name, "namespace": namespace, "resourceVersion": revision.to_string() });
     serde_json::json!({ "metadata": meta }).to_string().into_bytes()
 }
 

@@ -127,7 +127,10 @@ impl Writer {
 
     /// Takes space while there is some. Without it the store works all the same.
     fn reserve(&mut self) {
-        let made = self.disk.create(RESERVE).and_then(|()| self.disk.append(RESERVE, &vec![0; self.limits.reserve_bytes]));
+        let made = self
+            .disk
+            .create(RESERVE)
+            .and_then(|()| self.disk.append(RESERVE, &vec![0; self.limits.reserve_bytes]));
         self.reserved = made.and_then(|()| self.disk.sync(RESERVE)).is_ok();
     }
 

@@ -343,7 +343,6 @@ impl<T> SimDisk<T> {
         self.live().values().map(|content| content.len()).sum()
     }
 
-
     /// Switches the machine off, and gives what is on the disk afterwards.
     pub(crate) fn power_off(&self, seed: u64) -> Image {
         let mut state = self.state();
@@ -397,7 +396,12 @@ impl<T> SimDisk<T> {
         result
     }
 
-    fn simple(&self, what: &str, name: &str, act: impl FnOnce(&mut Files) -> io::Result<()>) -> io::Result<()> {
+    fn simple(
+        &self,
+        what: &str,
+        name: &str,
+        act: impl FnOnce(&mut Files) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.call(what, name, 0, |files, fault| match fault {
             None => act(files),
             Some(Fault::Half(_)) => act(files).and(Err(broken())),
