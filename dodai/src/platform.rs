@@ -4,7 +4,7 @@
 //! about Pods is true again before anyone decides by it. Stopping goes the other way.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
