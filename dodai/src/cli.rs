@@ -112,6 +112,10 @@ pub(crate) struct Up {
     /// Address of the Kubernetes API; port 0 takes the one of last time, or a free one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR")]
     pub(crate) listen: std::net::SocketAddr,
+    /// File with the key that seals Secrets in the data folder, made if it is not there; never keep it in the data folder
+    /// (default: one per data folder, in `dodai/store-keys` of your configuration folder).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// How long Pods outlive a dodai that was killed, such as `30s`.
     #[arg(long, default_value = "30s", hide = true)]
     pub(crate) orphan_grace: String,
@@ -285,6 +289,10 @@ pub(crate) struct Apiserver {
     /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:6443", value_name = "ADDR")]
     pub(crate) listen: std::net::SocketAddr,
+    /// File with the key that seals Secrets in the data folder, made if it is not there; never keep it in the data folder
+    /// (default: one per data folder, in `dodai/store-keys` of your configuration folder).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// Static bearer tokens, in the format of kube-apiserver's --token-auth-file.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,

@@ -4,12 +4,12 @@
 //! about Pods is true again before anyone decides by it. Stopping goes the other way.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dodai_api::Release;
-use dodai_apiserver::{ApiServer, Config, Pki, Serving, Storage, User};
+use dodai_apiserver::{ApiServer, Config, KeyPlace, Pki, Serving, Storage, User};
 use dodai_kit::controller::Context as Controllers;
 use dodai_kit::{Clock, Supervisor};
 use dodai_node::PinnedImages;
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// How long Pods outlive this process when it is killed; `None`: for ever.
     pub(crate) orphan_grace: Option<Duration>,
+    /// File with the key that seals Secrets on the disk; `None`: in the user's configuration folder.
+    pub(crate) key_file: Option<PathBuf>,
     /// What opens encrypted secrets.
     pub(crate) keyring: dodai_secrets::seal::Keyring,
 }
@@ -53,7 +55,7 @@ pub(crate) struct Platform {
 impl Platform {
     /// Starts everything on a data folder.
     pub(crate) async fn start(data: &DataFolder, options: &Options) -> Result<Platform> {
-        let server = open(&data.path).await?;
+        let server = open(&data.path, options.key_file.clone()).await?;
         let client = server.client(User::admin("dodai").with_agent("dodai"));
         install_crds(&client).await?;
         install_policies(&client).await?;
@@ -71,6 +73,11 @@ impl Platform {
 
         let engines = start_engines(&server, options.keyring.clone());
         Ok(Platform { client, server, serving, node, engines })
+    }
+
+    /// What people should know of how the API started, such as a lost key.
+    pub(crate) fn notices(&self) -> &[String] {
+        self.server.notices()
     }
 
     /// Stops what decides, then what runs (a release command runs to its end), then the API.
@@ -111,9 +118,10 @@ fn pinned(client: Client) -> PinnedImages {
     })
 }
 
-async fn open(data: &Path) -> Result<ApiServer> {
+async fn open(data: &Path, key_file: Option<PathBuf>) -> Result<ApiServer> {
     let config = Config {
         storage: Storage::Disk(data.join("state")),
+        keys: key_file.map(KeyPlace::File),
         service_account_tokens: true,
         ..Config::default()
     };

@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for storage in [Storage::Memory, Storage::Disk(folder.clone())] {
         let name = format!("{storage:?}").split('(').next().unwrap_or_default().to_lowercase();
         let start = Instant::now();
-        let config = || Config { storage: storage.clone(), ..Config::default() };
+        let keys = dodai_apiserver::KeyPlace::Folder(folder.join("keys"));
+        let config = || Config { storage: storage.clone(), keys: Some(keys.clone()), ..Config::default() };
         let server = ApiServer::open(config()).await?;
         println!("{name}: open {:?}", start.elapsed());
         let maps: Api<ConfigMap> = Api::default_namespaced(server.client(User::admin("measure")));

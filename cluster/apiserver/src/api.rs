@@ -64,6 +64,11 @@ impl ApiServer {
         *self.server.components.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(components));
     }
 
+    /// What people should know of how the server started, such as Secrets that cannot be opened because their key is lost.
+    pub fn notices(&self) -> &[String] {
+        self.server.store.notices()
+    }
+
     /// Ends watches, writes what is pending and closes the store.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.server.close().await;

@@ -170,6 +170,17 @@ pub(crate) fn set_type(object: &mut Value, kind: &Kind) {
     object["kind"] = kind.kind.clone().into();
 }
 
+/// Refuses an object whose value could not be opened: it is neither empty nor gone.
+pub(crate) fn check_open(object: &Object) -> Result<(), ApiError> {
+    match &object.locked {
+        None => Ok(()),
+        Some(locked) => {
+            let (namespace, name) = (&object.namespace, &object.name);
+            Err(ApiError::internal(format!("cannot open Secret \"{namespace}/{name}\": {}", locked.why)))
+        }
+    }
+}
+
 /// A stored object as a tree in the version of `kind`, with apiVersion and kind.
 pub(crate) fn load(kind: &Kind, object: &Object) -> Value {
     let mut value = object.value();

@@ -211,6 +211,9 @@ async fn attempt(
     seen: &Arc<Object>,
 ) -> Result<Deleted, Failure> {
     check_preconditions(kind, key, options, seen)?;
+    if seen.locked.is_some() {
+        return delete_locked(server, kind, key, options, seen).await;
+    }
     let old = codec::load(kind, seen);
     let mut object = old.clone();
     let grace = grace(kind, options, &old);
@@ -263,6 +266,20 @@ async fn attempt(
     }
     server.after_delete(kind, &old);
     Ok(Deleted { object, gone: true })
+}
+
+/// Deletes an object that could not be opened. Nobody knows its finalizers, so it goes at once.
+async fn delete_locked(
+    server: &Server,
+    kind: &Arc<Kind>,
+    key: &Key,
+    options: &Options,
+    seen: &Arc<Object>,
+) -> Result<Deleted, Failure> {
+    if !options.dry_run {
+        write(server, key, seen, Change::Delete(seen.value())).await?;
+    }
+    Ok(Deleted { object: codec::load(kind, seen), gone: true })
 }
 
 fn pod_is_over(object: &Value, grace: Option<i64>) -> bool {

@@ -35,6 +35,8 @@ pub enum Error {
     Pki { path: PathBuf, what: String },
     #[error("cannot use the key that signs tokens of service accounts: {what}")]
     TokenKey { what: String },
+    #[error("cannot use the key that seals Secrets")]
+    Key(#[source] crate::store::seal::KeyError),
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
     #[error("cannot prepare the new store: {0}")]

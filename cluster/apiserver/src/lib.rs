@@ -74,4 +74,5 @@ pub use https::Serving;
 pub use pki::Pki;
 pub use reply::{Body, BoxError};
 pub use server::{Config, KubeletService, Storage};
+pub use store::seal::{KeyError, KeyPlace};
 pub use user::User;

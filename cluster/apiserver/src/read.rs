@@ -56,6 +56,12 @@ impl Selection {
         !self.labels.is_empty() || !self.fields.is_empty()
     }
 
+    /// Refuses what cannot be told for an object that could not be opened.
+    pub(crate) fn check_open(&self, objects: &[Arc<Object>]) -> Result<(), ApiError> {
+        let asked = |object: &&Arc<Object>| self.name.is_empty() || *object.name == *self.name;
+        objects.iter().filter(asked).try_for_each(|object| codec::check_open(object))
+    }
+
     pub(crate) fn matches(&self, object: &Object) -> bool {
         if !self.namespace.is_empty() && *object.namespace != *self.namespace {
             return false;
@@ -158,6 +164,7 @@ pub(crate) async fn get(
     let Some(object) = found else {
         return Err(ApiError::not_found(&kind.plural, &kind.group, &key.name));
     };
+    codec::check_open(&object)?;
     one(kind, &object, media, query)
 }
 
@@ -337,6 +344,7 @@ pub(crate) async fn page(server: &Server, selection: &Selection, query: &Query) 
     if kind.is("", "componentstatuses") {
         objects = crate::components::all(server);
     }
+    selection.check_open(&objects)?;
     objects.retain(|object| {
         let later = after.as_ref().is_none_or(|(namespace, name)| {
             (&*object.namespace, &*object.name) > (namespace.as_str(), name.as_str())

@@ -12,8 +12,9 @@ use crate::crd;
 use crate::error::Error;
 use crate::kinds::{Kind, Registry};
 use crate::reply::Body;
-use crate::store::disk::FileDisk;
-use crate::store::{Change, Key, Store};
+use crate::store::disk::{Disk, FileDisk};
+use crate::store::seal::{self, KeyPlace};
+use crate::store::{Change, Key, Setup, Store};
 use crate::user::User;
 use crate::write::{Failure, now};
 
@@ -27,14 +28,19 @@ pub enum Storage {
     /// Nowhere: for tests and dry runs.
     #[default]
     Memory,
-    /// In a folder, durable.
+    /// In a folder, durable. Values of Secrets are sealed in it, see `Config::keys`.
     Disk(PathBuf),
+    /// On a disk of the caller's own: how tests simulate one. The key that signs tokens is kept in memory.
+    On(Arc<dyn Disk>),
 }
 
 /// How a server is set up.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub storage: Storage,
+    /// Where the keys are that seal Secrets on the disk: without it `dodai/store-keys` in the user's configuration folder
+    /// (`XDG_CONFIG_HOME` or `~/.config`). A server in memory needs none.
+    pub keys: Option<KeyPlace>,
     /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
     pub controllers: bool,
     /// Give Pods a volume with a token of their service account, and refuse Pods whose account does not exist. Off
@@ -52,6 +58,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             storage: Storage::Memory,
+            keys: None,
             controllers: true,
             service_account_tokens: false,
             events_ttl: Duration::from_secs(3600),
@@ -146,10 +153,15 @@ impl Server {
     pub(crate) async fn open(config: Config) -> Result<Arc<Server>, Error> {
         let (store, lock) = match &config.storage {
             Storage::Memory => (Store::memory(), None),
-            Storage::Disk(path) => open_disk(path.clone()).await?,
+            Storage::Disk(path) => open_disk(path.clone(), keys(&config)?).await?,
+            Storage::On(disk) => {
+                let path = PathBuf::from("(a disk of the caller's own)");
+                let store = Store::open(disk.clone(), &Setup::new(keys(&config)?));
+                (store.map_err(|source| Error::Store { path, source })?, None)
+            }
         };
         let folder = match &config.storage {
-            Storage::Memory => None,
+            Storage::Memory | Storage::On(_) => None,
             Storage::Disk(path) => Some(path.as_path()),
         };
         let issuer = crate::token::Issuer::open(folder)?;
@@ -340,7 +352,15 @@ fn update_crd_status(object: &mut Value, others: &[Value], registry: &Registry) 
     }
 }
 
-async fn open_disk(path: PathBuf) -> Result<(Store, Option<std::fs::File>), Error> {
+/// Where the keys are.
+fn keys(config: &Config) -> Result<KeyPlace, Error> {
+    match &config.keys {
+        Some(place) => Ok(place.clone()),
+        None => seal::user_folder().map(KeyPlace::Folder).map_err(Error::Key),
+    }
+}
+
+async fn open_disk(path: PathBuf, keys: KeyPlace) -> Result<(Store, Option<std::fs::File>), Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let folder = |source| Error::Folder { path: path.clone(), source };
         let disk = FileDisk::new(path.clone()).map_err(folder)?;
@@ -357,7 +377,8 @@ async fn open_disk(path: PathBuf) -> Result<(Store, Option<std::fs::File>), Erro
                 Err(std::fs::TryLockError::Error(source)) => return Err(Error::Folder { path, source }),
             }
         }
-        let store = Store::open(Arc::new(disk)).map_err(|source| Error::Store { path, source })?;
+        let setup = Setup { folder: path.clone(), ..Setup::new(keys) };
+        let store = Store::open(Arc::new(disk), &setup).map_err(|source| Error::Store { path, source })?;
         Ok((store, Some(lock)))
     });
     match opened.await {

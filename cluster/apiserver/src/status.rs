@@ -317,7 +317,10 @@ impl Details {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
-        ApiError::unavailable(error.to_string())
+        match error {
+            StoreError::Locked(..) => ApiError::internal(error),
+            _ => ApiError::unavailable(error.to_string()),
+        }
     }
 }
 

@@ -8,6 +8,9 @@
 
 pub mod disk;
 mod log;
+pub mod planted;
+mod recovery;
+pub mod seal;
 mod watcher;
 mod writer;
 
@@ -18,18 +21,19 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-use disk::Disk;
 pub use log::LogError;
-use log::{Log, Record};
+pub use recovery::{Limits, Locked, Setup};
+use seal::Sealer;
 pub use watcher::Watcher;
-use writer::Writer;
+pub use writer::Steps;
 
 /// Events kept per resource for watches and reads of the past.
 const RING_EVENTS_MAX: usize = 10_000;
 /// Bytes of JSON kept per resource for the same.
 const RING_BYTES_MAX: usize = 32 << 20;
-/// A log longer than this (bytes) is replaced when the store opens or closes.
-const LOG_BYTES_OPEN_MAX: u64 = 4 << 20;
+
+/// Events that a task inside the server may lie behind before it must look at everything anew.
+const EVENTS_MAX: usize = 2_048;
 
 /// Why the store refuses.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,6 +44,10 @@ pub enum StoreError {
     Failed(String),
     #[error("the store is closed")]
     Closed,
+    #[error("cannot write a Secret: the key that seals Secrets is lost, see the log of the start")]
+    NoKey,
+    #[error("cannot change Secret \"{0}\": {1}")]
+    Locked(String, String),
 }
 
 /// What a key names.
@@ -70,6 +78,8 @@ pub struct Object {
     /// The uids of `metadata.ownerReferences`.
     pub owners: Vec<String>,
     pub deleting: bool,
+    /// Set when the value could not be opened: `json` then holds name and revision only, and must not be served.
+    pub locked: Option<Box<Locked>>,
 }
 
 impl Object {
@@ -100,6 +110,7 @@ impl Object {
             labels,
             owners,
             deleting: !meta["deletionTimestamp"].is_null(),
+            locked: None,
         }
     }
 
@@ -211,13 +222,17 @@ impl Published {
                     }
                 }
             }
-            self.uids.remove(&old.uid);
+            if self.uids.get(&old.uid) == Some(key) {
+                self.uids.remove(&old.uid);
+            }
         }
         if let Some(new) = new {
             for owner in &new.owners {
                 self.dependents.entry(owner.clone()).or_default().insert(key.clone());
             }
-            self.uids.insert(new.uid.clone(), key.clone());
+            if new.locked.is_none() {
+                self.uids.insert(new.uid.clone(), key.clone());
+            }
         }
     }
 }
@@ -258,9 +273,11 @@ struct Shared {
     head: Mutex<Head>,
     wake: Condvar,
     published: RwLock<Published>,
-    /// Every published event, for the tasks inside the server.
-    events: tokio::sync::broadcast::Sender<(Key, Arc<Event>)>,
-    durable: bool,
+    /// Every published event, for the tasks inside the server; made for the first who asks, since its slots cost memory.
+    events: OnceLock<tokio::sync::broadcast::Sender<(Key, Arc<Event>)>>,
+    /// What seals records; `None` when nothing is kept.
+    sealer: Option<Sealer>,
+    notices: Vec<String>,
 }
 
 /// The store; cheap to clone.
@@ -314,47 +331,18 @@ pub struct Expired {
 impl Store {
     /// A store that forgets everything when it is dropped.
     pub fn memory() -> Store {
-        Store::new(Published::default(), false)
+        Store::new(Published::default(), None, Vec::new())
     }
 
-    /// Opens what the disk holds, and starts the thread that writes.
-    pub fn open(disk: Arc<dyn Disk>) -> Result<Store, LogError> {
-        let (mut log, recovered) = Log::open(&*disk, fastrand::u64(..))?;
-        let mut published = Published {
-            revision: recovered.snapshot_revision,
-            floor: recovered.snapshot_revision,
-            ..Published::default()
-        };
-        for record in recovered.snapshot {
-            replay(&mut published, record, false)?;
-        }
-        published.revision = published.revision.max(recovered.snapshot_revision);
-        for record in recovered.changes {
-            replay(&mut published, record, true)?;
-        }
-        if log.len() > LOG_BYTES_OPEN_MAX {
-            snapshot(&mut log, &*disk, &published)?;
-        }
-        let store = Store::new(published, true);
-        let shared = store.shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("dodai-store".into())
-            .spawn(move || {
-                Writer::new(shared, disk, log).run();
-            })
-            .map_err(|source| LogError::Io { action: "start the thread that writes", file: "log", source })?;
-        *lock(&store.thread) = Some(thread);
-        Ok(store)
-    }
-
-    fn new(published: Published, durable: bool) -> Store {
+    fn new(published: Published, sealer: Option<Sealer>, notices: Vec<String>) -> Store {
         let head = Head { revision: published.revision, ..Head::default() };
         let shared = Shared {
             head: Mutex::new(head),
             wake: Condvar::new(),
             published: RwLock::new(published),
-            events: tokio::sync::broadcast::Sender::new(RING_EVENTS_MAX),
-            durable,
+            events: OnceLock::new(),
+            sealer,
+            notices,
         };
         Store { shared: Arc::new(shared), thread: Arc::default() }
     }
@@ -474,7 +462,7 @@ impl Store {
 
     /// Every published event from now on.
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<(Key, Arc<Event>)> {
-        self.shared.events.subscribe()
+        self.shared.events.get_or_init(|| tokio::sync::broadcast::Sender::new(EVENTS_MAX)).subscribe()
     }
 
     /// Every object, for the tasks inside the server.
@@ -512,11 +500,12 @@ impl Store {
                 Change::Put(value) => (value, false),
                 Change::Delete(value) => (value, true),
             };
+            self.check_locked(key, current.as_deref(), deleted)?;
             let revision = head.revision + 1;
             value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
             let object = Arc::new(Object::new(&value, revision, key));
             head.revision = revision;
-            if !self.shared.durable {
+            if self.shared.sealer.is_none() {
                 publish(&self.shared, key, &object, deleted);
                 return Ok(Written { object: Some(object) });
             }
@@ -531,6 +520,22 @@ impl Store {
             Ok(Ok(())) => Ok(Written { object: Some(object) }),
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(StoreError::Closed.into()),
+        }
+    }
+
+    /// Nothing locked is written over, and no Secret is written without a key.
+    fn check_locked(&self, key: &Key, current: Option<&Object>, deleted: bool) -> Result<(), StoreError> {
+        if deleted {
+            return Ok(());
+        }
+        if let Some(locked) = current.and_then(|current| current.locked.as_ref()) {
+            return Err(StoreError::Locked(format!("{}/{}", key.namespace, key.name), locked.why.clone()));
+        }
+        match &self.shared.sealer {
+            Some(sealer) if seal::is_sealed(&key.resource) && sealer.key().is_none() => {
+                Err(StoreError::NoKey)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -562,46 +567,15 @@ impl Resource {
     }
 }
 
-fn replay(published: &mut Published, record: Record, history: bool) -> Result<(), LogError> {
-    let corrupt = |what: String| LogError::Corrupt { file: "log", offset: 0, what };
-    let key = Key {
-        resource: record.resource.into(),
-        namespace: record.namespace.into(),
-        name: record.name.into(),
-    };
-    let value: Value = serde_json::from_slice(&record.value).map_err(|error| {
-        corrupt(format!("the object of revision {} is no JSON: {error}", record.revision))
-    })?;
-    let object = Object::index(&value, record.value.into(), record.revision, &key);
-    published.apply(&key, Arc::new(object), record.deleted, history);
-    Ok(())
-}
-
 fn publish(shared: &Shared, key: &Key, object: &Arc<Object>, deleted: bool) {
     let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(event) = published.apply(key, object.clone(), deleted, true) {
         if let Some(resource) = published.resources.get(&key.resource) {
             resource.changed.send_replace(object.revision);
         }
-        // Nobody listening is fine.
-        let _ = shared.events.send((key.clone(), event));
-    }
-}
-
-fn snapshot(log: &mut Log, disk: &dyn Disk, published: &Published) -> Result<(), LogError> {
-    let records = published.resources.iter().flat_map(|(name, resource)| {
-        resource.objects.values().map(move |object| record_of(name, object, false))
-    });
-    log.snapshot(disk, published.revision, records, fastrand::u64(..))
-}
-
-fn record_of(resource: &str, object: &Object, deleted: bool) -> Record {
-    Record {
-        revision: object.revision,
-        resource: resource.to_owned(),
-        namespace: object.namespace.to_string(),
-        name: object.name.to_string(),
-        value: object.json.to_vec(),
-        deleted,
+        if let Some(events) = shared.events.get() {
+            // Nobody listening is fine.
+            let _ = events.send((key.clone(), event));
+        }
     }
 }

@@ -576,6 +576,7 @@ impl Request<'_> {
                 }
                 return Err(self.not_found());
             };
+            codec::check_open(&seen)?;
             match self.replace(&seen, object.clone(), true).await {
                 Err(Failure::Retry) => continue,
                 Err(Failure::Api(error)) => return Err(error),
@@ -594,6 +595,7 @@ impl Request<'_> {
         let Some(seen) = self.server.store.get_head(&self.key) else {
             return Err(self.not_found());
         };
+        codec::check_open(&seen)?;
         if newest {
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
         }

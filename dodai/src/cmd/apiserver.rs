@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use dodai_apiserver::{ApiServer, Config, Pki, Storage, User};
+use dodai_apiserver::{ApiServer, Config, KeyPlace, Pki, Storage, User};
 use dodai_kit::controller::Context as Controllers;
 use dodai_kit::{Clock, Supervisor};
 use tokio::net::TcpListener;
@@ -19,6 +19,9 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     let folder = match (&global.data, args.in_memory) {
         (Some(_), true) => return Err(Failure::invalid("`--data` and `--in-memory` cannot both be given")),
         (Some(data), false) => Some(data.clone()),
+        (None, true) if args.key_file.is_some() => {
+            return Err(Failure::invalid("`--in-memory` keeps nothing: `--key-file` has no use"));
+        }
         (None, true) => None,
         (None, false) => {
             return Err(Failure::invalid("where to keep state: give `--data DIR`, or `--in-memory`"));
@@ -31,6 +34,7 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     // As upstream's server does: Pods get a volume with a token. `up` leaves it out, since the node fills no such volume yet.
     let config = Config {
         storage,
+        keys: args.key_file.clone().map(KeyPlace::File),
         controllers: args.controllers,
         tokens,
         service_account_tokens: true,
@@ -38,6 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     };
     let server =
         ApiServer::open(config).await.map_err(|error| Failure::from_error("cannot open the API", &error))?;
+    server.notices().iter().for_each(|notice| eprintln!("warning: {notice}"));
     let listener =
         TcpListener::bind(args.listen).await.context(format!("cannot listen on `{}`", args.listen))?;
     let address = listener.local_addr().context("cannot listen")?;

@@ -58,10 +58,12 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     steps.line("");
     machine::require()?;
     let keyring = keyring(args, &steps)?;
-    let options = Options { listen: args.listen, orphan_grace: Some(grace), keyring };
+    let options =
+        Options { listen: args.listen, orphan_grace: Some(grace), key_file: args.key_file.clone(), keyring };
     limits::raise_open_files();
     watchdog::start(tokio::runtime::Handle::current());
     let platform = Platform::start(&data, &options).await?;
+    platform.notices().iter().for_each(|notice| steps.note(notice));
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
 
     let work = serve(global, args, &data, &platform, &manifests, &steps, timeout);

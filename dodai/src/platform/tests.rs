@@ -60,7 +60,10 @@ impl World {
 
     async fn names<K>(&self, prefix: &str) -> BTreeSet<String>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), "default");
         let list = api.list(&ListParams::default()).await.unwrap();
@@ -152,11 +155,8 @@ async fn unhealthy(client: &Client) -> Vec<String> {
 
 fn sealed_for_the_namespace(keyring: &Keyring) -> serde_json::Value {
     use dodai_secrets::file::back::{Sealing, back};
-    let recipients: Vec<_> = keyring
-        .recipients()
-        .iter()
-        .map(|one| dodai_secrets::seal::Recipient::parse(one).unwrap())
-        .collect();
+    let recipients: Vec<_> =
+        keyring.recipients().iter().map(|one| dodai_secrets::seal::Recipient::parse(one).unwrap()).collect();
     let plain = "apiVersion: dodai.dev/v1alpha1\nkind: EncryptedSecret\nmetadata: {name: s, namespace: default}\n\
                  spec:\n  scope: namespace\n  data:\n    KEY: some value\n";
     let sealing = Sealing { keyring, recipients: &recipients, now_s: 1 };
@@ -177,7 +177,10 @@ async fn an_engine_that_is_down_is_told_by_the_api_with_its_reason() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let lines = crate::components::troubles(&client).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
-    assert!(lines[0].starts_with("! engine apps: controller ") && lines[0].contains("was cut off"), "{lines:?}");
+    assert!(
+        lines[0].starts_with("! engine apps: controller ") && lines[0].contains("was cut off"),
+        "{lines:?}"
+    );
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(crate::components::troubles(&client).await, Vec::<String>::new());
     let api: Api<ComponentStatus> = Api::all(client.clone());

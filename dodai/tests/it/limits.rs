@@ -61,8 +61,9 @@ fn out_of_file_descriptors_a_server_waits_and_then_goes_on() {
     assert!(create("before").status.success());
     assert!(seen.any(|line| line == "configmap/before"));
 
-    let flood: Vec<TcpStream> =
-        (0..2 * FILES_MAX).map(|_| TcpStream::connect(&address).expect("the kernel's queue takes it")).collect();
+    let flood: Vec<TcpStream> = (0..2 * FILES_MAX)
+        .map(|_| TcpStream::connect(&address).expect("the kernel's queue takes it"))
+        .collect();
     heard("a connection cannot be accepted");
     assert_eq!(server.0.try_wait().unwrap(), None, "the server goes on");
     drop(flood);

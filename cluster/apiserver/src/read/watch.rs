@@ -68,6 +68,7 @@ pub(crate) async fn watch(
             wait_for(&server.store, least).await?;
         }
         let listing = server.store.list(kind.storage(), &selection.namespace);
+        selection.check_open(&listing.objects)?;
         (listing.revision, listing.objects)
     } else {
         let start = match from {

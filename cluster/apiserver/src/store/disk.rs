@@ -12,7 +12,7 @@ use std::sync::Mutex;
 ///
 /// `append` and `truncate` need not be durable before `sync`; `rename`, `create` and `remove` need not be durable
 /// before `sync_dir`.
-pub trait Disk: Send + Sync + 'static {
+pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     /// Creates an empty file, or empties an existing one.
     fn create(&self, name: &str) -> io::Result<()>;
     /// Writes all of `data` at the end of the file.

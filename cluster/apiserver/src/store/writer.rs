@@ -1,24 +1,26 @@
 //! The thread that makes groups of writes durable, publishes them and answers their writers.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::disk::Disk;
 use super::log::{Log, LogError, Record};
-use super::{LOG_BYTES_OPEN_MAX, Pending, Shared, StoreError, lock, publish, record_of, snapshot};
+use super::planted::{self, Bug};
+use super::recovery::{Limits, record_of, snapshot};
+use super::seal::Sealer;
+use super::{Head, Pending, Shared, StoreError, lock, publish};
 
-/// Log length (bytes) from which a snapshot replaces it.
-const LOG_BYTES_MAX: u64 = 64 << 20;
-/// How long the log stays unsealed after the last write.
-const SEAL_AFTER: Duration = Duration::from_millis(50);
 /// Writes that may wait for one sync.
 const GROUP_RECORDS_MAX: usize = 4096;
+/// The file that takes space, so that deletions go through when the disk is full.
+const RESERVE: &str = "reserve";
+
 /// The thread that writes groups.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     log: Log,
-    /// Whether the reserve file is there: its space lets deletions through when the disk is full.
+    limits: Limits,
+    /// Whether the reserve file is there.
     reserved: bool,
     /// The seal did not fit; the next write brings another.
     seal_failed: bool,
@@ -26,26 +28,57 @@ pub(super) struct Writer {
     snapshot_at: u64,
 }
 
-const RESERVE: &str = "reserve";
-/// Bytes of the reserve file.
-const RESERVE_LEN: usize = 1 << 20;
+/// The thread's work, step by step.
+pub struct Steps {
+    writer: Writer,
+    started: bool,
+}
+
+impl Steps {
+    pub(super) fn new(writer: Writer) -> Steps {
+        Steps { writer, started: false }
+    }
+
+    /// Makes what is pending durable, publishes it and answers; seals the log if nothing is pending.
+    pub fn step(&mut self) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.writer.reserve();
+        }
+        let shared = self.writer.shared.clone();
+        let group = take(&mut lock(&shared.head));
+        self.writer.step(group);
+    }
+
+    /// What the thread does at its end.
+    pub fn close(mut self) {
+        lock(&self.writer.shared.head).closing = true;
+        self.writer.close();
+    }
+}
+
+fn take(head: &mut MutexGuard<'_, Head>) -> Vec<Pending> {
+    let n = head.pending.len().min(GROUP_RECORDS_MAX);
+    head.pending.drain(..n).collect()
+}
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, log: Log) -> Writer {
-        Writer { shared, disk, log, reserved: false, seal_failed: false, snapshot_at: LOG_BYTES_MAX }
+    pub(super) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, log: Log, limits: Limits) -> Writer {
+        let snapshot_at = limits.log_bytes_max;
+        Writer { shared, disk, log, limits, reserved: false, seal_failed: false, snapshot_at }
     }
 
     /// Writes until the store is closed.
     pub(super) fn run(mut self) {
         self.reserve();
+        let shared = self.shared.clone();
         loop {
             let group = {
-                let mut head = lock(&self.shared.head);
+                let mut head = lock(&shared.head);
                 while head.pending.is_empty() && !head.closing {
-                    if self.log.is_sealed() || self.seal_failed {
-                        head = self.shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
+                    if self.log.is_sealed() || self.seal_failed || head.failed.is_some() {
+                        head = shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
                     } else {
-                        let waited = self.shared.wake.wait_timeout(head, SEAL_AFTER);
+                        let waited = shared.wake.wait_timeout(head, self.limits.seal_after);
                         let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                         head = again;
                         if timeout.timed_out() && head.pending.is_empty() {
@@ -56,18 +89,27 @@ impl Writer {
                 if head.pending.is_empty() && head.closing {
                     break;
                 }
-                let n = head.pending.len().min(GROUP_RECORDS_MAX);
-                head.pending.drain(..n).collect::<Vec<_>>()
+                take(&mut head)
             };
-            if group.is_empty() {
-                self.seal();
-            } else {
-                self.commit(group);
-            }
+            self.step(group);
         }
-        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let closed = match self.log.len() > LOG_BYTES_OPEN_MAX {
-            true => snapshot(&mut self.log, &*self.disk, &published),
+        self.close();
+    }
+
+    fn step(&mut self, group: Vec<Pending>) {
+        match group.is_empty() {
+            true => self.seal(),
+            false => self.commit(group),
+        }
+    }
+
+    /// After a failure of which nobody knows what it left, nothing more is written.
+    fn close(&mut self) {
+        if lock(&self.shared.head).failed.is_some() {
+            return;
+        }
+        let closed = match self.log.len() > self.limits.log_bytes_open_max {
+            true => self.snapshot(),
             false => self.log.seal(&*self.disk),
         };
         if let Err(error) = closed {
@@ -75,23 +117,37 @@ impl Writer {
         }
     }
 
+    fn snapshot(&mut self) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        let sealer = sealer(&shared);
+        let key = sealer.key().unwrap_or(self.log.key());
+        snapshot(&mut self.log, &*self.disk, &published, sealer, key)
+    }
+
     /// Takes space while there is some. Without it the store works all the same.
     fn reserve(&mut self) {
-        let made = self.disk.create(RESERVE).and_then(|()| self.disk.append(RESERVE, &vec![0; RESERVE_LEN]));
+        let made = self
+            .disk
+            .create(RESERVE)
+            .and_then(|()| self.disk.append(RESERVE, &vec![0; self.limits.reserve_bytes]));
         self.reserved = made.and_then(|()| self.disk.sync(RESERVE)).is_ok();
     }
 
     fn seal(&mut self) {
+        if lock(&self.shared.head).failed.is_some() {
+            return;
+        }
         match self.log.seal(&*self.disk) {
             Ok(()) => {}
-            Err(error) if is_full(&error) => self.seal_failed = true,
+            Err(error) if error.is_full() => self.seal_failed = true,
             Err(error) => self.fail(Vec::new(), &error),
         }
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), LogError> {
         match self.log.commit(&*self.disk, records) {
-            Err(error) if is_full(&error) && self.reserved && records.iter().all(|record| record.deleted) => {
+            Err(error) if error.is_full() && self.reserved && records.iter().all(|record| record.deleted) => {
                 tracing::warn!("the disk is full: deletions use the reserve");
                 self.reserved = false;
                 self.disk.remove(RESERVE).map_err(|source| LogError::Io {
@@ -106,8 +162,15 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Pending>) {
-        let records: Vec<Record> =
-            group.iter().map(|write| record_of(&write.key.resource, &write.object, write.deleted)).collect();
+        let record = |write: &Pending| {
+            record_of(&write.key.resource, &write.object, write.deleted, sealer(&self.shared))
+        };
+        let records: Vec<Record> = group.iter().map(record).collect();
+        if planted::is(Bug::PublishesBeforeSync) {
+            for write in &group {
+                publish(&self.shared, &write.key, &write.object, write.deleted);
+            }
+        }
         if let Err(error) = self.append(&records) {
             self.fail(group, &error);
             return;
@@ -134,16 +197,13 @@ impl Writer {
         }
     }
 
-    /// Replaces a long log by a snapshot. A failure before the log is replaced harms nobody: it is tried again later.
+    /// Replaces a long log by a snapshot. A failure before the log is touched harms nobody: it is tried again later.
     fn shrink(&mut self) {
-        let shared = self.shared.clone();
-        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        let made = snapshot(&mut self.log, &*self.disk, &published);
-        drop(published);
-        self.snapshot_at = self.log.len() + LOG_BYTES_MAX;
+        let made = self.snapshot();
+        self.snapshot_at = self.log.len() + self.limits.log_bytes_max;
         let Err(error) = made else { return };
         tracing::error!(error = %chain(&error), "cannot write a snapshot");
-        if matches!(&error, LogError::Io { action: "sync the folder of", file: "log", .. }) {
+        if !error.is_harmless() {
             self.fail(Vec::new(), &error);
         }
     }
@@ -151,7 +211,7 @@ impl Writer {
     /// Takes back everything that is not published. After a full disk writing may go on; after any other error the
     /// state of the file is unknown and only a restart helps.
     fn fail(&mut self, group: Vec<Pending>, error: &LogError) {
-        let full = is_full(error);
+        let full = error.is_full();
         let reason = if full { StoreError::NoSpace } else { StoreError::Failed(chain(error)) };
         tracing::error!(error = %chain(error), "a write to the store failed");
         let mut head = lock(&self.shared.head);
@@ -168,10 +228,8 @@ impl Writer {
     }
 }
 
-/// Whether a write did not fit on the disk and left no trace.
-fn is_full(error: &LogError) -> bool {
-    matches!(error, LogError::Io { action: "append to", file: "log", source }
-        if source.kind() == std::io::ErrorKind::StorageFull)
+fn sealer(shared: &Shared) -> &Sealer {
+    shared.sealer.as_ref().expect("a store that is written to a disk has one")
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

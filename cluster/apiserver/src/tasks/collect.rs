@@ -109,7 +109,13 @@ enum Owner {
 
 fn find_owner(server: &Server, reference: &Value, dependent: &Key) -> Owner {
     let uid = reference["uid"].as_str().unwrap_or_default();
-    let Some(found) = server.store.key_of(uid) else { return Owner::Gone };
+    let Some(found) = server.store.key_of(uid) else {
+        return if is_locked(server, reference, dependent) {
+            Owner::Living { waits_for_us: false }
+        } else {
+            Owner::Gone
+        };
+    };
     // Owners live in the namespace of their dependents or in none.
     if !found.namespace.is_empty() && found.namespace != dependent.namespace {
         return Owner::Gone;
@@ -128,6 +134,13 @@ fn find_owner(server: &Server, reference: &Value, dependent: &Key) -> Owner {
     let Some(object) = server.store.get(&found) else { return Owner::Gone };
     let waits_for_us = object.deleting && finalizers(&object.value()).contains(&FOREGROUND);
     Owner::Living { waits_for_us }
+}
+
+/// Whether the owner may be a Secret that could not be opened: its uid is not known, so its dependents stay.
+fn is_locked(server: &Server, reference: &Value, dependent: &Key) -> bool {
+    let name = reference["name"].as_str().unwrap_or_default();
+    let key = Key::new(&"core/secrets".into(), &dependent.namespace, name);
+    reference["kind"] == "Secret" && server.store.get(&key).is_some_and(|found| found.locked.is_some())
 }
 
 async fn owners(server: &Arc<Server>, key: &Key, object: &Arc<Object>) -> Result<(), ()> {

@@ -47,7 +47,7 @@ pub(super) async fn run(server: Weak<Server>) {
 /// Fills a Secret, or removes it when its account is gone.
 async fn settle(server: &Arc<Server>, secret: &Object) {
     // Most Secrets are of another type: no need to read them.
-    if !secret.json.windows(TYPE.len()).any(|window| window == TYPE.as_bytes()) {
+    if secret.locked.is_some() || !secret.json.windows(TYPE.len()).any(|window| window == TYPE.as_bytes()) {
         return;
     }
     let value = secret.value();

@@ -23,6 +23,7 @@ impl Request<'_> {
         let mut last = None;
         for attempt in 0..=RETRIES_MAX {
             let seen = self.server.store.get_head(&self.key);
+            seen.iter().try_for_each(|seen| codec::check_open(seen))?;
             let result = match (&seen, patch.kind) {
                 (None, PatchKind::Apply)
                     if self.door.is_main()

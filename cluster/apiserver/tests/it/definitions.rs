@@ -1,6 +1,6 @@
 //! Custom resources.
 
-use dodai_apiserver::{ApiServer, Config, Storage, User};
+use dodai_apiserver::{ApiServer, Config, KeyPlace, Storage, User};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -102,7 +102,11 @@ async fn deleting_a_definition_takes_its_objects_and_its_endpoint() {
 #[tokio::test]
 async fn rules_hold_after_a_restart_and_bind_updates_as_they_should() {
     let folder = tempfile::tempdir().unwrap();
-    let config = || Config { storage: Storage::Disk(folder.path().to_owned()), ..Config::default() };
+    let config = || Config {
+        storage: Storage::Disk(folder.path().to_owned()),
+        keys: Some(KeyPlace::Folder(folder.path().join("keys"))),
+        ..Config::default()
+    };
     let server = ApiServer::open(config()).await.unwrap();
     let schema = json!({ "type": "object", "properties": {
         "spec": {

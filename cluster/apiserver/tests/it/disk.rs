@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dodai_apiserver::{ApiServer, Config, Error, Storage, User};
+use dodai_apiserver::{ApiServer, Config, Error, KeyPlace, Storage, User};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -16,7 +16,8 @@ const WRITERS: usize = 8;
 const ROUNDS: usize = 12;
 
 fn config(folder: &Path) -> Config {
-    Config { storage: Storage::Disk(folder.to_owned()), ..Config::default() }
+    let keys = KeyPlace::Folder(folder.join("keys"));
+    Config { storage: Storage::Disk(folder.to_owned()), keys: Some(keys), ..Config::default() }
 }
 
 async fn open(folder: &Path) -> (ApiServer, Api<ConfigMap>) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dodai_apiserver::{ApiServer, Body, Config, Storage, User};
+use dodai_apiserver::{ApiServer, Body, Config, KeyPlace, Storage, User};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -146,7 +146,11 @@ async fn only_who_may_impersonate_can() {
 #[tokio::test]
 async fn a_token_ends_with_its_account_and_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let config = || Config { storage: Storage::Disk(folder.path().join("state")), ..Config::default() };
+    let config = || Config {
+        storage: Storage::Disk(folder.path().join("state")),
+        keys: Some(KeyPlace::Folder(folder.path().join("keys"))),
+        ..Config::default()
+    };
     let server = ApiServer::open(config()).await.unwrap();
     let account = json!({ "metadata": { "name": "robot" } });
     admin(&server, "POST", "/api/v1/namespaces/default/serviceaccounts", Some(account)).await;
@@ -177,7 +181,11 @@ async fn a_token_ends_with_its_account_and_survives_a_restart() {
 #[tokio::test]
 async fn a_bootstrap_role_gets_back_what_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
-    let config = || Config { storage: Storage::Disk(folder.path().join("state")), ..Config::default() };
+    let config = || Config {
+        storage: Storage::Disk(folder.path().join("state")),
+        keys: Some(KeyPlace::Folder(folder.path().join("keys"))),
+        ..Config::default()
+    };
     let server = ApiServer::open(config()).await.unwrap();
     let path = format!("{RBAC}/clusterroles/system:basic-user");
     let mut role = admin(&server, "GET", &path, None).await.body;
