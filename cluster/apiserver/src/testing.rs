@@ -11,20 +11,27 @@
 mod call;
 mod choices;
 mod director;
+mod env;
 mod fault;
+mod faults;
 mod log;
+mod manifests;
 pub mod random;
 mod runner;
 mod scenario;
 mod sim;
+mod watching;
 mod world;
 
 pub use call::{Call, Named};
 pub use choices::{Choices, shrink, tape_from_text, tape_to_text};
+pub use env::{AWAIT_MAX, Builder, EnvError, TestEnv};
 pub use fault::{Director, Fault, LOST_WAIT, WatchFault, layered};
+pub use faults::Faults;
 pub use runner::{Failure, Suite, Summary};
 pub use scenario::{Change, Instance, Scenario, Step, deletes_by_uid, generation_goes_on};
 pub use sim::{Changes, Outcome, Sim, describe, run_once};
+pub use watching::{Unmet, Write, Writes};
 pub use world::{Id, World};
 
 use crate::ApiServer;

@@ -278,9 +278,12 @@ impl Apps {
             if before["spec"] != release["spec"] {
                 return Err(format!("the spec of {name} changed"));
             }
-            let was = &before["status"]["migration"];
-            let done = was["outcome"] == "Succeeded" || was["outcome"] == "Skipped";
-            if done && release["status"]["migration"] != *was {
+            let done = |release: &Value| {
+                let migration = &release["status"]["migration"];
+                (migration["outcome"] == "Succeeded" || migration["outcome"] == "Skipped")
+                    .then(|| migration["identity"].clone())
+            };
+            if done(before).is_some() && done(release) != done(before) {
                 return Err(format!("{name} forgot that its command succeeded"));
             }
             return Ok(());
