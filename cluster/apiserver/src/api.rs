@@ -21,7 +21,7 @@ use crate::user::User;
 /// A running API server. Cheap to clone; all clones are one server.
 #[derive(Clone)]
 pub struct ApiServer {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
 }
 
 impl ApiServer {

@@ -45,7 +45,7 @@ pub(crate) async fn handle(server: &Arc<Server>, user: &User, request: Request<B
     let share = server.meter.share();
     let request = request.map(|body| share.count(body));
     let answered = match impersonate(server, user, request.headers()) {
-        Ok(user) => route(server, &user, request).await,
+        Ok(user) => server.config.clock.show(route(server, &user, request)).await,
         Err(error) => Err(error),
     };
     let reply = match answered {

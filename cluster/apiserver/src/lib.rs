@@ -21,6 +21,8 @@ mod allocate;
 mod api;
 mod authenticate;
 mod authorize;
+mod changed;
+mod clock;
 mod codec;
 mod components;
 mod convert;
@@ -61,6 +63,8 @@ mod subresource;
 mod suite;
 mod table;
 mod tasks;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod token;
 mod user;
 mod validate;
@@ -68,6 +72,7 @@ mod warnings;
 mod write;
 
 pub use api::ApiServer;
+pub use clock::Clock;
 pub use components::Component;
 pub use error::Error;
 pub use https::Serving;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::allocate::Reserved;
+use crate::clock::Clock;
 use crate::crd;
 use crate::error::Error;
 use crate::kinds::{Kind, Registry};
@@ -43,6 +44,10 @@ pub struct Config {
     pub keys: Option<KeyPlace>,
     /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
     pub controllers: bool,
+    /// Of these, garbage collection: dependents go with their owners.
+    pub garbage_collection: bool,
+    /// Of these, the deletion of what is in a namespace that is deleted. Off: it stays `Terminating`.
+    pub namespace_deletion: bool,
     /// Give Pods a volume with a token of their service account, and refuse Pods whose account does not exist. Off
     /// until the node can fill such volumes.
     pub service_account_tokens: bool,
@@ -52,6 +57,8 @@ pub struct Config {
     pub tokens: HashMap<String, User>,
     /// Whether requests without credentials are let in as `system:anonymous`.
     pub anonymous: bool,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -60,10 +67,13 @@ impl Default for Config {
             storage: Storage::Memory,
             keys: None,
             controllers: true,
+            garbage_collection: true,
+            namespace_deletion: true,
             service_account_tokens: false,
             events_ttl: Duration::from_secs(3600),
             tokens: HashMap::new(),
             anonymous: true,
+            clock: Clock::system(),
         }
     }
 }
@@ -188,7 +198,8 @@ impl Server {
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),
         });
-        server.bootstrap().await.map_err(Error::Bootstrap)?;
+        let clock = server.config.clock.clone();
+        clock.show(server.bootstrap()).await.map_err(Error::Bootstrap)?;
         server.rebuild_registry();
         Ok(server)
     }

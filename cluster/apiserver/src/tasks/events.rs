@@ -18,11 +18,12 @@ pub(super) async fn run(server: Weak<Server>) {
     let Some(mut closing) = server.upgrade().map(|server| server.closing.subscribe()) else { return };
     loop {
         tokio::select! {
+            biased;
             _ = closing.changed() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
         let Some(server) = server.upgrade() else { return };
-        let now = Timestamp::now().as_second();
+        let now = crate::clock::now().as_second();
         let ttl = server.config.events_ttl.as_secs() as i64;
         for object in server.store.list(&resource, "").objects {
             let value = object.value();

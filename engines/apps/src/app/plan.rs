@@ -11,7 +11,7 @@ use dodai_api::{App, Release, ReleasePhase};
 use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
@@ -38,6 +38,8 @@ pub struct World {
     pub interpreters: Option<String>,
     /// What changes when a value of a Secret that the App names does; or the name of one that is not there.
     pub secrets: Result<BTreeMap<String, String>, String>,
+    /// The Secrets that it names and that are there.
+    pub named_secrets: Vec<Arc<Secret>>,
 }
 
 pub(super) fn plan(world: &World) -> Plan {
@@ -63,7 +65,13 @@ pub(super) fn plan(world: &World) -> Plan {
     let hash = identity::of_spec(&world.app.spec, secrets);
     if world.releases.last().is_none_or(|newest| newest.spec.hash != hash) {
         match next_release(world, hash, secrets) {
-            Some(release) => plan.create(&release),
+            Some(release) => {
+                // Of two instances one may still see the spec, or a Secret, of before: each would make what the other
+                // has just replaced, again and again.
+                plan.confirm(world.app.as_ref());
+                world.named_secrets.iter().for_each(|secret| plan.confirm(secret.as_ref()));
+                plan.create(&release);
+            }
             None => {
                 let text = "no Node has told which interpreters it has".to_owned();
                 say(&mut plan, world, AppPhase::Pending, Some((Reason::WaitingForNode, text)));
