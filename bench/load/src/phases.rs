@@ -153,7 +153,7 @@ async fn operations(target: &Target, processes: &Processes, count: usize) -> any
         }
         let per = 1000.0 / count as f64;
         tell(&format!("{verb} cpu"), "ms", (processes.cpu_s()? - cpu) * per);
-        tell(&format!("{verb}s, {CLIENTS} clients"), "1/s", count as f64 / began.elapsed().as_secs_f64());
+        tell(&format!("{verb} rate"), "1/s", count as f64 / began.elapsed().as_secs_f64());
     }
     Ok(())
 }
