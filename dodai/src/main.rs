@@ -14,6 +14,7 @@ mod follow;
 mod limits;
 mod machine;
 mod manifests;
+mod metrics;
 mod pack;
 mod platform;
 mod progress;

@@ -25,6 +25,7 @@ use crate::components;
 use crate::data::DataFolder;
 use crate::engines;
 use crate::failure::{Context, Failure, Result};
+use crate::metrics;
 
 /// File in the data folder that keeps the port of the API over restarts.
 const PORT_FILE: &str = "api-port";
@@ -92,14 +93,21 @@ impl Platform {
     }
 }
 
+/// Lists the engines as components of the API, and adds their figures to its metrics.
+pub(crate) fn tell(server: &ApiServer, context: &Controllers) {
+    let health = context.health.clone();
+    server.set_components(move || components::of(&health));
+    let context = context.clone();
+    server.set_metrics(move || metrics::render(&context));
+}
+
 /// Starts every engine beside the workload controllers, and lists them as components of the API.
 fn start_engines(server: &ApiServer, keyring: dodai_secrets::seal::Keyring) -> Supervisor {
     let client = server.client(User::admin("dodai").with_agent("dodai-engines"));
     let mut context = Controllers::new(client, Clock::system());
     context.outside = context.outside.with(Arc::new(keyring));
+    tell(server, &context);
     let mut running = Supervisor::new(context);
-    let health = running.health().clone();
-    server.set_components(move || components::of(&health));
     let workloads = std::iter::once(dodai_node::controllers::engine());
     for engine in workloads.chain(engines::all()) {
         running.start(engine);

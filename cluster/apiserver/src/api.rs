@@ -59,6 +59,12 @@ impl ApiServer {
         *self.server.kubelet.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
     }
 
+    /// Adds text to what `/metrics` answers: Prometheus' text format, whole lines.
+    pub fn set_metrics(&self, further: impl Fn() -> String + Send + Sync + 'static) {
+        *self.server.further_metrics.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(further));
+    }
+
     /// Names further parts of this process to list as ComponentStatus, worked out anew for each request.
     pub fn set_components(&self, components: impl Fn() -> Vec<Component> + Send + Sync + 'static) {
         *self.server.components.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(components));

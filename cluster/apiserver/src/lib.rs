@@ -38,6 +38,7 @@ mod impersonate;
 mod kinds;
 mod kubelet;
 mod meter;
+mod metrics;
 mod names;
 mod openapi;
 mod patch;

@@ -15,6 +15,7 @@ mod it {
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod metrics;
     mod policies;
     mod rbac;
     mod sealed;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::cli::{Apiserver, Global};
 use crate::failure::{Context, Failure, Result};
-use crate::{components, limits, platform, watchdog};
+use crate::{limits, platform, watchdog};
 
 pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     if !args.listen.ip().is_loopback() {
@@ -60,10 +60,9 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
         .await
         .map_err(|error| Failure::from_error("cannot serve the API", &error))?;
     let context = Controllers::new(server.client(User::admin("dodai-controllers")), Clock::system());
+    platform::tell(&server, &context);
     let mut running = Supervisor::new(context);
     if args.controllers {
-        let health = running.health().clone();
-        server.set_components(move || components::of(&health));
         running.start(dodai_node::controllers::engine());
     }
     eprintln!("serving the Kubernetes API on https://{address}");
