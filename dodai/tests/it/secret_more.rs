@@ -91,6 +91,44 @@ fn a_hook_sees_what_is_committed_and_not_what_lies_there() {
 }
 
 #[test]
+fn files_of_any_name_are_merged_by_key_after_git_setup() {
+    let (project, _) = repository(&[]);
+    let with_blank = "apps/my shop.yaml";
+    std::fs::create_dir(project.path().join("apps")).unwrap();
+    for name in ["config.yaml", with_blank] {
+        secret(&project, &["set", name, "A", "--name", "shop"], name);
+    }
+    let output = with_input(&project, &["lint", "-o", "json"], "");
+    assert!(output.status.success(), "a warning is no error");
+    assert_eq!(text(&output.stdout).matches("MergedByLines").count(), 2, "{}", text(&output.stdout));
+    secret(&project, &["git-setup"], "");
+    let output = with_input(&project, &["lint", "-o", "json"], "");
+    assert_eq!(text(&output.stdout).trim(), "[]");
+    git_ok(&project, &["add", "."]);
+    git_ok(&project, &["commit", "-qm", "both"]);
+    git_ok(&project, &["checkout", "-qb", "other"]);
+    for (branch, key) in [("other", "B"), ("main", "C")] {
+        git_ok(&project, &["checkout", "-q", branch]);
+        for name in ["config.yaml", with_blank] {
+            secret(&project, &["set", name, key], "marker-two");
+        }
+        git_ok(&project, &["commit", "-qam", key]);
+    }
+    git_ok(&project, &["merge", "-q", "other", "-m", "merged"]);
+    for name in ["config.yaml", with_blank] {
+        for key in ["B", "C"] {
+            assert_eq!(secret(&project, &["show", name, key], ""), "marker-two");
+        }
+    }
+    // What is no YAML, and cannot be ours, is shown as it is.
+    project.write("chart-secret.yaml", "a: {{ .Values.x }}\nb: [\n");
+    git_ok(&project, &["add", "."]);
+    git_ok(&project, &["commit", "-qm", "template"]);
+    project.write("chart-secret.yaml", "a: {{ .Values.y }}\nb: [\n");
+    assert!(git_ok(&project, &["diff"]).contains("+a: {{ .Values.y }}"));
+}
+
+#[test]
 fn what_is_exported_is_a_secret_again() {
     let (project, _) = repository(&[("TOKEN", "marker")]);
     let plain = secret(&project, &["export", "--plaintext", "secrets.yaml"], "");
