@@ -22,7 +22,10 @@ fn a_signal_while_editing_ends_the_editor_and_leaves_no_plaintext() {
     for signal in [nix::sys::signal::Signal::SIGTERM, nix::sys::signal::Signal::SIGHUP] {
         let _ = std::fs::remove_file(&ready);
         let mut command = project.command(&["secret", "edit", "secrets.yaml"]);
-        command.env("EDITOR", &editor).env_remove("VISUAL").env_remove("XDG_RUNTIME_DIR");
+        command
+            .env("EDITOR", format!("sh {}", editor.display()))
+            .env_remove("VISUAL")
+            .env_remove("XDG_RUNTIME_DIR");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         eventually("the editor runs", || ready.exists().then_some(()));
@@ -48,7 +51,7 @@ fn a_new_file_begins_in_the_editor() {
     let script = editor(&project, "sed -i 's/# KEY: value/TOKEN: marker/' \"$1\"");
     let run = |name: &str, editor: &std::path::Path| {
         let mut command = project.command(&["secret", "edit", name, "-n", "shop"]);
-        command.env("EDITOR", editor).env_remove("VISUAL").output().unwrap()
+        command.env("EDITOR", format!("sh {}", editor.display())).env_remove("VISUAL").output().unwrap()
     };
     let output = run("fresh.yaml", &script);
     assert!(output.status.success(), "{}", text(&output.stderr));
