@@ -22,7 +22,10 @@ fn a_signal_while_editing_ends_the_editor_and_leaves_no_plaintext() {
     for signal in [nix::sys::signal::Signal::SIGTERM, nix::sys::signal::Signal::SIGHUP] {
         let _ = std::fs::remove_file(&ready);
         let mut command = project.command(&["secret", "edit", "secrets.yaml"]);
-        command.env("EDITOR", &editor).env_remove("VISUAL").env_remove("XDG_RUNTIME_DIR");
+        command
+            .env("EDITOR", format!("sh {}", editor.display()))
+            .env_remove("VISUAL")
+            .env_remove("XDG_RUNTIME_DIR");
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         eventually("the editor runs", || ready.exists().then_some(()));
@@ -48,7 +51,7 @@ fn a_new_file_begins_in_the_editor() {
     let script = editor(&project, "sed -i 's/# KEY: value/TOKEN: marker/' \"$1\"");
     let run = |name: &str, editor: &std::path::Path| {
         let mut command = project.command(&["secret", "edit", name, "-n", "shop"]);
-        command.env("EDITOR", editor).env_remove("VISUAL").output().unwrap()
+        command.env("EDITOR", format!("sh {}", editor.display())).env_remove("VISUAL").output().unwrap()
     };
     let output = run("fresh.yaml", &script);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -88,6 +91,44 @@ fn a_hook_sees_what_is_committed_and_not_what_lies_there() {
     git_ok(&project, &["commit", "-qm", "text"]);
     let output = with_input(&project, &["lint", "--staged"], "");
     assert!(output.status.success(), "{}", text(&output.stdout));
+}
+
+#[test]
+fn files_of_any_name_are_merged_by_key_after_git_setup() {
+    let (project, _) = repository(&[]);
+    let with_blank = "apps/my shop.yaml";
+    std::fs::create_dir(project.path().join("apps")).unwrap();
+    for name in ["config.yaml", with_blank] {
+        secret(&project, &["set", name, "A", "--name", "shop"], name);
+    }
+    let output = with_input(&project, &["lint", "-o", "json"], "");
+    assert!(output.status.success(), "a warning is no error");
+    assert_eq!(text(&output.stdout).matches("MergedByLines").count(), 2, "{}", text(&output.stdout));
+    secret(&project, &["git-setup"], "");
+    let output = with_input(&project, &["lint", "-o", "json"], "");
+    assert_eq!(text(&output.stdout).trim(), "[]");
+    git_ok(&project, &["add", "."]);
+    git_ok(&project, &["commit", "-qm", "both"]);
+    git_ok(&project, &["checkout", "-qb", "other"]);
+    for (branch, key) in [("other", "B"), ("main", "C")] {
+        git_ok(&project, &["checkout", "-q", branch]);
+        for name in ["config.yaml", with_blank] {
+            secret(&project, &["set", name, key], "marker-two");
+        }
+        git_ok(&project, &["commit", "-qam", key]);
+    }
+    git_ok(&project, &["merge", "-q", "other", "-m", "merged"]);
+    for name in ["config.yaml", with_blank] {
+        for key in ["B", "C"] {
+            assert_eq!(secret(&project, &["show", name, key], ""), "marker-two");
+        }
+    }
+    // What is no YAML, and cannot be ours, is shown as it is.
+    project.write("chart-secret.yaml", "a: {{ .Values.x }}\nb: [\n");
+    git_ok(&project, &["add", "."]);
+    git_ok(&project, &["commit", "-qm", "template"]);
+    project.write("chart-secret.yaml", "a: {{ .Values.y }}\nb: [\n");
+    assert!(git_ok(&project, &["diff"]).contains("+a: {{ .Values.y }}"));
 }
 
 #[test]

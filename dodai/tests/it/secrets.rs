@@ -77,7 +77,7 @@ fn edit(project: &Project, script: &str) -> Output {
     let editor = editor(project, script);
     project
         .command(&["secret", "edit", "secrets.yaml"])
-        .env("EDITOR", editor)
+        .env("EDITOR", format!("sh {}", editor.display()))
         .env_remove("VISUAL")
         .output()
         .unwrap()

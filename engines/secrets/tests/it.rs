@@ -8,6 +8,7 @@ mod it {
     mod kms;
     mod kms_states;
     mod live;
+    mod moto;
     mod others;
     mod plans;
     mod policy;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use dodai_secrets::file::{merge as merging, textconv as converting};
+use dodai_secrets::file::{find_all, merge as merging, textconv as converting};
 
 use super::cli::{File, GitSetup, Merge};
 use super::files::{self, Session};
@@ -25,6 +25,8 @@ pub(crate) fn textconv(args: &File) -> Result<()> {
     let session = Session::open(&here, &args.keyring)?;
     match converting::textconv(&text, &session.keyring) {
         Ok(shown) => print!("{shown}"),
+        // A template of another tool, say; where one of ours could be in it, a line of it may be plaintext.
+        Err(_) if !text.contains("EncryptedSecret") && !text.contains("DecryptedSecret") => print!("{text}"),
         Err(error) => println!("(not shown, since it does not read: {error})"),
     }
     Ok(())
@@ -48,7 +50,7 @@ pub(crate) fn merge(args: &Merge) -> Result<ExitCode> {
         eprintln!("{name}: both sides changed {conflict}");
     }
     fs::write(&args.ours, &merged).context(format!("cannot write `{}`", args.ours.display()))?;
-    if clean && let Err(error) = dodai_secrets::file::find_all(&merged) {
+    if clean && let Err(error) = find_all(&merged) {
         eprintln!("{name}: the merged file does not read: {error}");
         return Ok(ExitCode::from(FAILED));
     }
@@ -133,18 +135,15 @@ pub(crate) fn set_up(args: &GitSetup) -> Result<()> {
     git(&["config", &format!("diff.{DRIVER}.textconv"), &format!("{quoted} secret textconv")])?;
     git(&["config", &format!("merge.{DRIVER}.name"), "values merged by name"])?;
     git(&["config", &format!("merge.{DRIVER}.driver"), &format!("{quoted} secret merge %O %A %B %P")])?;
-    let attributes = Path::new(&root).join(".gitattributes");
-    let line = format!("{} diff={DRIVER} merge={DRIVER}", args.pattern);
-    let before = fs::read_to_string(&attributes).unwrap_or_default();
-    if !before.lines().any(|have| have.trim() == line) {
-        let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-        fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&attributes)
-            .and_then(|mut file| file.write_all(format!("{gap}{line}\n").as_bytes()))
-            .context(format!("cannot write `{}`", attributes.display()))?;
-        eprintln!("{}: `{line}` added; commit it", attributes.display());
+    let root = Path::new(&root);
+    add_attribute(root, &args.pattern)?;
+    // Files that are named in another way, each by itself.
+    let files: Vec<PathBuf> =
+        files::expand(&[root.to_owned()])?.into_iter().filter(|file| holds_ours(file)).collect();
+    for file in not_merged_by_name(root, &files)? {
+        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        // Blanks would end a pattern.
+        add_attribute(root, &format!("/{}", name.replace(' ', "[[:space:]]")))?;
     }
     if !args.no_hook {
         let hook = git(&["rev-parse", "--git-path", "hooks/pre-commit"])?;
@@ -158,6 +157,66 @@ pub(crate) fn set_up(args: &GitSetup) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file has an EncryptedSecret in it.
+fn holds_ours(file: &Path) -> bool {
+    files::read(file).is_ok_and(|text| {
+        text.contains("EncryptedSecret") && find_all(&text).is_ok_and(|all| !all.is_empty())
+    })
+}
+
+fn add_attribute(root: &Path, pattern: &str) -> Result<()> {
+    let attributes = root.join(".gitattributes");
+    let line = format!("{pattern} diff={DRIVER} merge={DRIVER}");
+    let before = fs::read_to_string(&attributes).unwrap_or_default();
+    if before.lines().any(|have| have.trim() == line) {
+        return Ok(());
+    }
+    let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&attributes)
+        .and_then(|mut file| file.write_all(format!("{gap}{line}\n").as_bytes()))
+        .context(format!("cannot write `{}`", attributes.display()))?;
+    eprintln!("{}: `{line}` added; commit it", attributes.display());
+    Ok(())
+}
+
+/// Those of the files that git would merge by lines. Empty where `git-setup` was never run, or there is no git.
+pub(crate) fn not_merged_by_name(folder: &Path, files: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let set_up = Command::new("git")
+        .arg("-C")
+        .arg(folder)
+        .args(["config", &format!("merge.{DRIVER}.driver")])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut found = Vec::new();
+    // So many at once as a command line surely takes.
+    for files in files.chunks(500).filter(|_| set_up) {
+        let absolute: Vec<PathBuf> = files
+            .iter()
+            .map(std::path::absolute)
+            .collect::<std::io::Result<_>>()
+            .context("cannot read the current folder")?;
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(["check-attr", "-z", "merge", "--"])
+            .args(&absolute)
+            .output()
+            .context("cannot run git")?;
+        // A file outside of the repository has no attributes.
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let values: Vec<&str> = told.split('\0').skip(2).step_by(3).collect();
+        if output.status.success() && values.len() >= files.len() {
+            found.extend(
+                files.iter().zip(values).filter(|(_, value)| *value != DRIVER).map(|(file, _)| file.clone()),
+            );
+        }
+    }
+    Ok(found)
 }
 
 fn write_hook(hook: &Path, program: &str) -> Result<()> {

@@ -13,6 +13,9 @@ use crate::cli::{Format, Global};
 use crate::failure::{Context, Failure, NOT_READY, Result};
 use crate::{screen, target};
 
+/// Most secrets that `dodai status` hints at.
+const HINTS_MAX: usize = 10;
+
 pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
     let client = target::find(global, None).await?.client;
     let namespace = (!args.all_namespaces).then_some(global.namespace.as_str());
@@ -87,12 +90,17 @@ pub(crate) async fn hints(client: &Client, namespace: Option<&str>) -> Vec<Strin
     // A cluster without the kinds, or where they may not be listed, has nothing to hint at.
     let lines = lines(client, namespace).await.unwrap_or_default();
     let mut hints = Vec::new();
-    for line in &lines {
+    let wrong = |line: &&Line| !line.ready || line.due.is_some();
+    for line in lines.iter().filter(wrong).take(HINTS_MAX) {
         let name = format!("{}/{}", line.namespace, line.name);
         let waits =
             (!line.ready).then(|| format!("secret {name} is not ready ({}): {}", line.reason, line.message));
         hints.extend(waits);
         hints.extend(line.due.as_ref().map(|due| format!("secret {name}: {due}")));
+    }
+    match lines.iter().filter(wrong).count().saturating_sub(HINTS_MAX) {
+        0 => {}
+        more => hints.push(format!("{more} secrets more: `dodai secret status`")),
     }
     hints
 }

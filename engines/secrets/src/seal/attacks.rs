@@ -15,6 +15,9 @@ use super::{Binding, DataKey, Recipient};
 use crate::error::{Error, KmsError, KmsErrorKind};
 use crate::file::back::Sealing;
 use crate::file::{change, find_all, keys, view};
+use crate::kms::Blocking;
+use crate::kms::aws::AwsKms;
+use crate::kms::credentials::Credentials;
 
 const CREATED: &str = "2026-11-26T10:00:00Z";
 
@@ -296,6 +299,27 @@ fn kms_is_asked_with_the_context_of_the_object_that_asks() {
         unwrap(&good, &elsewhere, &keyring).unwrap_err()
     });
     assert_eq!(weak, Error::RecipientsChanged(data_key.id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kms_itself_refuses_a_data_key_that_was_moved() {
+    let Some(moto) = super::moto::Moto::start().await else { return };
+    let credentials = Credentials {
+        key_id: "t".into(),
+        secret_key: Zeroizing::new("t".into()),
+        token: None,
+        expires_at_s: None,
+    };
+    let client = Arc::new(AwsKms::with(&moto.endpoint, credentials));
+    let keyring = Keyring { kms: Some(Arc::new(Blocking::new(client))), ..Keyring::default() };
+    let arn = Recipient::parse(&moto.key().await).unwrap();
+    let elsewhere = Binding { namespace: "attacker".into(), ..home() };
+    let attack = || {
+        let good = wrap(&DataKey::generate()?, &home(), std::slice::from_ref(&arn), CREATED, &keyring)?;
+        unwrap(&good, &elsewhere, &keyring)
+    };
+    // Our own MAC would see it too; here only what KMS does counts.
+    without(Check::RecipientsMac, || matters("a wrong context", Check::KmsContext, attack));
 }
 
 #[test]

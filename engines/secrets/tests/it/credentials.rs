@@ -1,6 +1,5 @@
 //! Credentials of AWS from a program that a profile names, and from a session of SSO.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -49,10 +48,10 @@ async fn a_program_of_the_profile_prints_credentials() {
          old) echo '{\"Version\": 1, \"AccessKeyId\": \"PROGRAM\", \"SecretAccessKey\": \"s\", \"Expiration\": \"2001-01-01T00:00:00Z\"}';;\n\
          other) echo '{\"Version\": 2}';;\nnonsense) echo nonsense;;\n*) exit 7;;\nesac\n",
     );
-    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    // Run by the shell: a file that was just written may be busy while another test starts a process.
     let mut config = String::new();
     for mode in ["good", "old", "other", "nonsense", "failing"] {
-        config.push_str(&format!("[profile {mode}]\ncredential_process = \"{program}\" {mode}\n"));
+        config.push_str(&format!("[profile {mode}]\ncredential_process = /bin/sh \"{program}\" {mode}\n"));
     }
     config.push_str("[profile role]\nrole_arn = arn:aws:iam::1:role/x\nsource_profile = good\n");
     config

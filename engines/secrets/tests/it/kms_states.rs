@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::kms::{Moto, credentials};
+use super::kms::credentials;
 use super::live::{Cluster, PATIENCE};
+use super::moto::Moto;
 use super::support::{sealing, value};
 
 /// Who has no policy, only what grants give.

@@ -1,16 +1,16 @@
 //! Files in arbitrary YAML style: an edit that changes nothing gives back every byte, an edit of one value changes only
-//! its lines. The seeds are fixed; `DODAI_SECRETS_SEED` sets another, `DODAI_SECRETS_RUNS` the number of files of each.
+//! its lines, other recipients and another data key leave every value and comment. The seeds are fixed; `DODAI_SECRETS_SEED` sets another, `DODAI_SECRETS_RUNS` the number of files of each.
 
 use std::fmt::Write;
 
-use dodai_secrets::file::{back, change, view};
+use dodai_secrets::file::{back, change, keys, view};
 use dodai_secrets::seal::{Binding, DataKey, SealedValue, wrapping};
 use fastrand::Rng;
 
 use super::support::{NOW_S, Person, opened, person, sealing};
 
 /// Files of each seed.
-const RUNS: usize = 35;
+const RUNS: usize = 25;
 /// The seeds of a run without `DODAI_SECRETS_SEED`.
 const SEEDS: [u64; 6] = [1, 7, 42, 1_000_003, 20_261_126, u64::MAX];
 
@@ -252,7 +252,7 @@ fn generate(rng: &mut Rng, alice: &Person) -> Generated {
 
 #[test]
 fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
-    let alice = person();
+    let (alice, bob) = (person(), person());
     let runs = env("DODAI_SECRETS_RUNS").map_or(RUNS, |runs| runs as usize);
     let seeds = env("DODAI_SECRETS_SEED").map_or(SEEDS.to_vec(), |seed| vec![seed]);
     for (seed, run) in seeds.iter().flat_map(|seed| (0..runs).map(move |run| (*seed, run))) {
@@ -299,6 +299,22 @@ fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
         let through = back::back(Some(&text), &edited.text, &sealing(&alice.keyring, &[]));
         let through = through.unwrap_or_else(|error| panic!("run {run}: {error}\n{}", &*edited.text));
         assert_eq!(sorted(opened(&through, &alice.keyring)), sorted(wanted), "run {run}");
+
+        // Other recipients, then another data key, in whatever style the list of keys is written.
+        let both = [alice.recipient.clone(), bob.recipient.clone()];
+        let rotated = keys::rotate(&text, &sealing(&alice.keyring, &both));
+        let rotated = rotated.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}"));
+        assert_eq!(sorted(opened(&rotated, &bob.keyring)), sorted(expected.clone()), "run {run}\n{rotated}");
+        let rekeyed = keys::rekey(&rotated, &sealing(&bob.keyring, &both[1..]));
+        let rekeyed = rekeyed.unwrap_or_else(|error| panic!("run {run}: {error}\n{rotated}"));
+        assert_eq!(sorted(opened(&rekeyed, &bob.keyring)), sorted(expected.clone()), "run {run}\n{rekeyed}");
+        assert_eq!(opened(&rekeyed, &alice.keyring), [], "run {run}");
+        let comments = |text: &str| text.lines().filter(|line| line.trim_start().starts_with('#')).count();
+        assert_eq!(
+            comments(&text),
+            comments(&rekeyed),
+            "run {run}: a comment is lost\n{text}\n===\n{rekeyed}"
+        );
 
         let added =
             change::set(&text, Some(object), "ADDED", b"new", rng.bool(), &sealing(&alice.keyring, &[]));
