@@ -11,10 +11,12 @@ mod it {
     mod disk;
     mod facts;
     mod format;
+    mod history;
     mod hostile;
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod linearizable;
     mod policies;
     mod rbac;
     mod sealed;

@@ -376,9 +376,9 @@ fn a_value_is_found_in_no_file_log_event_or_status_of_a_whole_run() {
         told.push(both(&project.run(args)));
     }
     assert!(told.iter().any(|text| text.contains("has it")), "who-can-read names no Pod: {told:?}");
+    let kubeconfig = project.data().join("kubeconfig");
     let kubectl = |args: &[&str]| {
-        let kubeconfig = project.data().join("kubeconfig");
-        let output = Command::new("kubectl").arg("--kubeconfig").arg(kubeconfig).args(args).output();
+        let output = Command::new("kubectl").arg("--kubeconfig").arg(&kubeconfig).args(args).output();
         output.map(|output| both(&output)).unwrap_or_default()
     };
     told.push(kubectl(&[
