@@ -20,6 +20,7 @@ mod it {
     mod policies;
     mod rbac;
     mod sealed;
+    mod settled;
     mod sim_disk;
     mod store;
     mod transcripts;
