@@ -187,7 +187,10 @@ pub(crate) async fn delete(
         let Some(seen) = server.store.get_head(key) else {
             // It was there when this delete began: somebody else (the kubelet, once a Pod was marked) took the last step.
             return match before {
-                Some(seen) => Ok(Deleted { object: codec::load(kind, &seen), gone: true }),
+                Some(seen) => {
+                    server.store.settle().await?;
+                    Ok(Deleted { object: codec::load(kind, &seen), gone: true })
+                }
                 None => Err(ApiError::not_found(&kind.plural, &kind.group, &key.name)),
             };
         };

@@ -158,7 +158,7 @@ async fn known_resource(
     let mut media = negotiate(request.headers())?;
     media.pretty = pretty(&query);
     let key = Key::new(kind.storage(), &path.namespace, &path.name);
-    let mut reply = if path.subresource.is_empty() {
+    let answered = if path.subresource.is_empty() {
         match verb {
             "get" => read::get(server, kind, &key, &query, media).await,
             "list" => {
@@ -174,7 +174,12 @@ async fn known_resource(
         }
     } else {
         subresource(server, user, kind, key, &path.subresource, &query, verb, media, request).await
-    }?;
+    };
+    let refused = answered.as_ref().map_or(true, |reply| reply.response.status().as_u16() >= 400);
+    if (refused || query.has("dryRun")) && !matches!(verb, "get" | "list" | "watch") {
+        server.store.settle().await?;
+    }
+    let mut reply = answered?;
     if let Some(warning) = kind.custom.as_ref().and_then(|custom| custom.deprecation.as_ref()) {
         reply.warn(warning);
     }

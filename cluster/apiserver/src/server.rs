@@ -15,7 +15,7 @@ use crate::kinds::{Kind, Registry};
 use crate::reply::Body;
 use crate::store::disk::{Disk, FileDisk};
 use crate::store::seal::{self, KeyPlace};
-use crate::store::{Change, Key, Setup, Store};
+use crate::store::{Change, Key, Limits, Setup, Store};
 use crate::user::User;
 use crate::write::{Failure, now};
 
@@ -42,6 +42,8 @@ pub struct Config {
     /// Where the keys are that seal Secrets on the disk: without it `dodai/store-keys` in the user's configuration folder
     /// (`XDG_CONFIG_HOME` or `~/.config`). A server in memory needs none.
     pub keys: Option<KeyPlace>,
+    /// Sizes and times of the store's log.
+    pub limits: Limits,
     /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
     pub controllers: bool,
     /// Of these, garbage collection: dependents go with their owners.
@@ -66,6 +68,7 @@ impl Default for Config {
         Config {
             storage: Storage::Memory,
             keys: None,
+            limits: Limits::default(),
             controllers: true,
             garbage_collection: true,
             namespace_deletion: true,
@@ -165,10 +168,10 @@ impl Server {
     pub(crate) async fn open(config: Config) -> Result<Arc<Server>, Error> {
         let (store, lock) = match &config.storage {
             Storage::Memory => (Store::memory(), None),
-            Storage::Disk(path) => open_disk(path.clone(), keys(&config)?).await?,
+            Storage::Disk(path) => open_disk(path.clone(), setup(&config)?).await?,
             Storage::On(disk) => {
                 let path = PathBuf::from("(a disk of the caller's own)");
-                let store = Store::open(disk.clone(), &Setup::new(keys(&config)?));
+                let store = Store::open(disk.clone(), &setup(&config)?);
                 (store.map_err(|source| Error::Store { path, source })?, None)
             }
         };
@@ -367,15 +370,16 @@ fn update_crd_status(object: &mut Value, others: &[Value], registry: &Registry) 
     }
 }
 
-/// Where the keys are.
-fn keys(config: &Config) -> Result<KeyPlace, Error> {
-    match &config.keys {
-        Some(place) => Ok(place.clone()),
-        None => seal::user_folder().map(KeyPlace::Folder).map_err(Error::Key),
-    }
+/// How the store is opened.
+fn setup(config: &Config) -> Result<Setup, Error> {
+    let keys = match &config.keys {
+        Some(place) => place.clone(),
+        None => seal::user_folder().map(KeyPlace::Folder).map_err(Error::Key)?,
+    };
+    Ok(Setup { limits: config.limits.clone(), ..Setup::new(keys) })
 }
 
-async fn open_disk(path: PathBuf, keys: KeyPlace) -> Result<(Store, Option<std::fs::File>), Error> {
+async fn open_disk(path: PathBuf, setup: Setup) -> Result<(Store, Option<std::fs::File>), Error> {
     let opened = tokio::task::spawn_blocking(move || {
         let folder = |source| Error::Folder { path: path.clone(), source };
         let disk = FileDisk::new(path.clone()).map_err(folder)?;
@@ -392,7 +396,7 @@ async fn open_disk(path: PathBuf, keys: KeyPlace) -> Result<(Store, Option<std::
                 Err(std::fs::TryLockError::Error(source)) => return Err(Error::Folder { path, source }),
             }
         }
-        let setup = Setup { folder: path.clone(), ..Setup::new(keys) };
+        let setup = Setup { folder: path.clone(), ..setup };
         let store = Store::open(Arc::new(disk), &setup).map_err(|source| Error::Store { path, source })?;
         Ok((store, Some(lock)))
     });

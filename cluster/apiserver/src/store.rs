@@ -263,10 +263,15 @@ struct Head {
 }
 
 struct Pending {
+    /// `None`: somebody only waits until what was written before is durable.
+    write: Option<PendingWrite>,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
+struct PendingWrite {
     key: Key,
     object: Arc<Object>,
     deleted: bool,
-    done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 struct Shared {
@@ -512,7 +517,8 @@ impl Store {
             let state = (!deleted).then(|| object.clone());
             head.overlay.insert(key.clone(), (revision, state));
             let (done, wait) = oneshot::channel();
-            head.pending.push(Pending { key: key.clone(), object: object.clone(), deleted, done });
+            let write = PendingWrite { key: key.clone(), object: object.clone(), deleted };
+            head.pending.push(Pending { write: Some(write), done });
             self.shared.wake.notify_one();
             (object, wait)
         };
@@ -521,6 +527,25 @@ impl Store {
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(StoreError::Closed.into()),
         }
+    }
+
+    /// Waits until everything that is written by now is durable. An answer that rests on the newest written state, and wrote
+    /// nothing itself (a refusal, an update without effect), must not be given before: a crash could take back what it says.
+    ///
+    /// # Errors
+    /// What was written was taken back: the answer would be wrong.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        let settled = {
+            let mut head = lock(&self.shared.head);
+            if head.overlay.is_empty() {
+                return Ok(());
+            }
+            let (done, settled) = oneshot::channel();
+            head.pending.push(Pending { write: None, done });
+            self.shared.wake.notify_one();
+            settled
+        };
+        settled.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Nothing locked is written over, and no Secret is written without a key.

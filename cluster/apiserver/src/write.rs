@@ -644,6 +644,7 @@ impl Request<'_> {
         self.check_grants(Some(&old), &object)?;
         self.hooks_agree(Operation::Update, Some(&old), &object).await?;
         if same_but_times(&old, &object) {
+            self.server.store.settle().await?;
             return Ok(Outcome { created: false, bumped: false, object: old });
         }
         let bumped = old["metadata"]["generation"] != object["metadata"]["generation"];

@@ -11,14 +11,17 @@ mod it {
     mod disk;
     mod facts;
     mod format;
+    mod history;
     mod hostile;
     mod kubectl;
     mod kubelet;
     mod limits;
+    mod linearizable;
     mod metrics;
     mod policies;
     mod rbac;
     mod sealed;
+    mod settled;
     mod sim_disk;
     mod store;
     mod transcripts;

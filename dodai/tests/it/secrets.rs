@@ -411,7 +411,8 @@ fn a_value_is_found_in_no_file_log_event_or_status_of_a_whole_run() {
     let keys = project.config.path().join("dodai/store-keys");
     let away = project.config.path().join("away");
     std::fs::rename(&keys, &away).unwrap();
-    project.up(&[]);
+    project.start(&[]);
+    project.line("the applied files", |line| line.contains("up to date"));
     let log = project.log();
     assert!(log.contains("of the Secrets cannot be opened") && log.contains("default/shop"), "{log}");
     assert!(log.contains(&keys.display().to_string()), "{log}");

@@ -7,7 +7,7 @@ use super::log::{Log, LogError, Record};
 use super::planted::{self, Bug};
 use super::recovery::{Limits, record_of, snapshot};
 use super::seal::Sealer;
-use super::{Head, Pending, Shared, StoreError, lock, publish};
+use super::{Head, Pending, PendingWrite, Shared, StoreError, lock, publish};
 
 /// Writes that may wait for one sync.
 const GROUP_RECORDS_MAX: usize = 4096;
@@ -162,25 +162,29 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Vec<Pending>) {
-        let record = |write: &Pending| {
+        let writes = || group.iter().filter_map(|pending| pending.write.as_ref());
+        let record = |write: &PendingWrite| {
             record_of(&write.key.resource, &write.object, write.deleted, sealer(&self.shared))
         };
-        let records: Vec<Record> = group.iter().map(record).collect();
+        let records: Vec<Record> = writes().map(record).collect();
         if planted::is(Bug::PublishesBeforeSync) {
-            for write in &group {
+            for write in writes() {
                 publish(&self.shared, &write.key, &write.object, write.deleted);
             }
         }
-        if let Err(error) = self.append(&records) {
-            self.fail(group, &error);
-            return;
+        // Who only waits, waits for earlier groups: they are durable by now.
+        if !records.is_empty() {
+            if let Err(error) = self.append(&records) {
+                self.fail(group, &error);
+                return;
+            }
+            self.seal_failed = false;
         }
-        self.seal_failed = false;
-        for write in &group {
+        for write in writes() {
             publish(&self.shared, &write.key, &write.object, write.deleted);
         }
         let mut head = lock(&self.shared.head);
-        for write in &group {
+        for write in writes() {
             let newest =
                 head.overlay.get(&write.key).is_some_and(|(revision, _)| *revision == write.object.revision);
             if newest {

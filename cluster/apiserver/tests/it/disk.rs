@@ -1,19 +1,11 @@
-//! What is acknowledged stays: restarts, torn and damaged files, `kill -9`.
+//! What is acknowledged stays, on real files: restarts, torn and damaged ones. (`kill -9` is in `linearizable.rs`.)
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use dodai_apiserver::{ApiServer, Config, Error, KeyPlace, Storage, User};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
-
-/// Set for the child of the `kill -9` test: the folder it writes to.
-const CHILD: &str = "DODAI_TEST_CHILD_FOLDER";
-const WRITERS: usize = 8;
-const ROUNDS: usize = 12;
 
 fn config(folder: &Path) -> Config {
     let keys = KeyPlace::Folder(folder.join("keys"));
@@ -112,80 +104,4 @@ async fn a_flipped_bit_is_refused_with_file_and_offset_or_harmless() {
         }
     }
     assert!(refused > 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_acknowledged_write_survives_kill_9() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut acknowledged = Vec::new();
-    for round in 0..ROUNDS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "it::disk::child_writes_until_it_is_killed",
-                "--nocapture",
-                "--test-threads",
-                "1",
-            ])
-            .env(CHILD, folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        // The child writes once the first acknowledgement is there.
-        let mut first = String::new();
-        while !first.starts_with("ack ") {
-            first.clear();
-            assert!(lines.read_line(&mut first).unwrap() > 0, "the child ended early");
-        }
-        std::thread::sleep(Duration::from_millis(1 + 17 * round as u64));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let mut rest = String::new();
-        lines.read_to_string(&mut rest).unwrap();
-        for line in first.lines().chain(rest.lines()) {
-            let parts: Vec<&str> = line.split(' ').collect();
-            if let ["ack", name, version, "end"] = &*parts {
-                acknowledged.push((name.to_string(), version.parse::<u64>().unwrap()));
-            }
-        }
-        let (server, maps) = open(folder.path()).await;
-        for (name, version) in &acknowledged {
-            let found = maps
-                .get(name)
-                .await
-                .unwrap_or_else(|error| panic!("round {round}: `{name}` is lost: {error}"));
-            let now: u64 = found.metadata.resource_version.unwrap().parse().unwrap();
-            assert!(now >= *version, "round {round}: `{name}` went back from {version} to {now}");
-        }
-        server.shutdown().await.unwrap();
-    }
-    println!("{} acknowledged writes over {ROUNDS} kills", acknowledged.len());
-}
-
-/// Not a test by itself: what the test above kills.
-#[tokio::test(flavor = "multi_thread")]
-async fn child_writes_until_it_is_killed() {
-    let Some(folder) = std::env::var_os(CHILD) else { return };
-    let (_server, maps) = open(Path::new(&folder)).await;
-    let run = std::process::id();
-    let writers = (0..WRITERS).map(|writer| {
-        let maps = maps.clone();
-        async move {
-            for n in 0.. {
-                let name = format!("w{run}-{writer}-{}", n / 2);
-                let made = match n % 2 {
-                    0 => maps.create(&PostParams::default(), &map(&name)).await,
-                    _ => {
-                        let patch = json!({ "data": { "k": n.to_string() } });
-                        maps.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await
-                    }
-                };
-                let version = made.unwrap().metadata.resource_version.unwrap();
-                println!("ack {name} {version} end");
-            }
-        }
-    });
-    futures::future::join_all(writers).await;
 }
