@@ -15,6 +15,7 @@ mod it {
     mod policies;
     mod rbac;
     mod store;
+    mod testing;
     mod transcripts;
     mod watching;
     mod webhooks;

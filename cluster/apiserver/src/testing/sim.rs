@@ -29,7 +29,7 @@ const CONVERGE_MAX: Duration = Duration::from_secs(2 * 3600);
 /// How long it must then leave everything as it is.
 const QUIET: Duration = Duration::from_secs(3600);
 /// Between two steps when nothing is picked.
-const CALM: Duration = Duration::from_secs(120);
+const CALM: Duration = Duration::from_secs(20);
 /// Lines of a trace that are kept.
 const TRACE_LINES_MAX: usize = 4000;
 /// Stack of the thread of a run, bytes.
