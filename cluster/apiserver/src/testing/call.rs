@@ -139,7 +139,12 @@ mod tests {
             ("GET", "/api/v1/namespaces/a/pods?limit=5", "list", ["pods", "a", "", ""]),
             ("GET", "/api/v1/namespaces/a", "get", ["namespaces", "", "a", ""]),
             ("PUT", "/api/v1/namespaces/a/finalize", "update", ["namespaces", "", "a", "finalize"]),
-            ("PUT", "/apis/apps/v1/namespaces/a/deployments/d/status", "update", ["deployments.apps", "a", "d", "status"]),
+            (
+                "PUT",
+                "/apis/apps/v1/namespaces/a/deployments/d/status",
+                "update",
+                ["deployments.apps", "a", "d", "status"],
+            ),
             ("POST", "/apis/dodai.dev/v1alpha1/namespaces/a/apps", "create", ["apps.dodai.dev", "a", "", ""]),
             ("DELETE", "/api/v1/nodes/n", "delete", ["nodes", "", "n", ""]),
             ("DELETE", "/api/v1/namespaces/a/pods", "deletecollection", ["pods", "a", "", ""]),

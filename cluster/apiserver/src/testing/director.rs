@@ -56,17 +56,34 @@ const OF_CALLS: [(u32, Fault); 11] = [
     (STALE, Fault::Stale(1)),
 ];
 /// What fits every request.
-const AROUND: u32 =
-    1 << PAUSED | 1 << CLOCK_BACK | 1 << CLOCK_AN_HOUR | 1 << CLOCK_A_SEASON | 1 << NEXT_STEP;
+const AROUND: u32 = 1 << PAUSED | 1 << CLOCK_BACK | 1 << CLOCK_AN_HOUR | 1 << CLOCK_A_SEASON | 1 << NEXT_STEP;
 const OF_WATCHES: u32 =
     1 << WATCH_LATE | 1 << WATCH_ENDS | 1 << WATCH_BREAKS | 1 << WATCH_EXPIRES | 1 << NEXT_STEP;
 
 /// The name of a fault of a tape.
 pub(crate) fn fault_name(fault: u32) -> &'static str {
     const NAMES: [&str; 21] = [
-        "none", "refused (503)", "refused (429)", "reset", "lost", "done, then lost", "conflict", "late answer",
-        "expired (410)", "crash before", "crash after", "pause", "clock -5 min", "clock +1 h", "clock +90 d",
-        "next step now", "stale list", "watch late", "watch ends", "watch breaks", "watch ends, then 410",
+        "none",
+        "refused (503)",
+        "refused (429)",
+        "reset",
+        "lost",
+        "done, then lost",
+        "conflict",
+        "late answer",
+        "expired (410)",
+        "crash before",
+        "crash after",
+        "pause",
+        "clock -5 min",
+        "clock +1 h",
+        "clock +90 d",
+        "next step now",
+        "stale list",
+        "watch late",
+        "watch ends",
+        "watch breaks",
+        "watch ends, then 410",
     ];
     NAMES.get(fault as usize).copied().unwrap_or("none")
 }
@@ -196,9 +213,7 @@ impl Director for SimDirector {
             self.sim.note(format_args!("{watch}: {}", fault_name(picked)));
             self.around(picked).await;
             let fault = match picked {
-                WATCH_LATE => {
-                    WatchFault::Late(self.picked(Duration::from_secs(5), Duration::from_secs(60)))
-                }
+                WATCH_LATE => WatchFault::Late(self.picked(Duration::from_secs(5), Duration::from_secs(60))),
                 WATCH_ENDS => WatchFault::Ends,
                 WATCH_BREAKS => WatchFault::Breaks,
                 WATCH_EXPIRES => {
@@ -209,6 +224,10 @@ impl Director for SimDirector {
             };
             Some(fault)
         })
+    }
+
+    fn without_bookmarks(&self) -> bool {
+        true
     }
 
     fn crashed(&self) {

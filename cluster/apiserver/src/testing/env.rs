@@ -343,9 +343,7 @@ impl TestEnv {
         let (resource, capabilities) = found.map_err(|source| refused(what(), source))?;
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
         let api: Api<DynamicObject> = match capabilities.scope {
-            kube::discovery::Scope::Namespaced => {
-                Api::namespaced_with(self.client(), namespace, &resource)
-            }
+            kube::discovery::Scope::Namespaced => Api::namespaced_with(self.client(), namespace, &resource),
             kube::discovery::Scope::Cluster => Api::all_with(self.client(), &resource),
         };
         let params = PatchParams::apply("test").force();
@@ -409,7 +407,9 @@ impl TestEnv {
             Time::Stands(_) => {
                 self.clock.jump(SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX));
             }
-            Time::Machine => panic!("the machine's clock cannot be moved: ask for `paused_clock` or `moved_clock`"),
+            Time::Machine => {
+                panic!("the machine's clock cannot be moved: ask for `paused_clock` or `moved_clock`")
+            }
         }
     }
 

@@ -143,8 +143,7 @@ impl State {
     }
 
     fn fault(&mut self, call: &Call) -> Option<Fault> {
-        let ordered =
-            self.ordered.iter().position(|(fault, matches)| fault.fits(call) && matches(call));
+        let ordered = self.ordered.iter().position(|(fault, matches)| fault.fits(call) && matches(call));
         if let Some((fault, _)) = ordered.and_then(|at| self.ordered.remove(at)) {
             return Some(fault);
         }

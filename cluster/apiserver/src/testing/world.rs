@@ -48,8 +48,7 @@ pub struct World {
 impl World {
     /// An object.
     pub fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
-        let id =
-            Id { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
+        let id = Id { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() };
         self.at(&id)
     }
 
