@@ -30,8 +30,6 @@ pub const CONCURRENT_MAX: usize = 8;
 pub const PANICS_MAX: u32 = 3;
 /// Wake-ups that may be queued between a cache and the loop; a cache that is faster waits.
 const WAKEUPS_MAX: usize = 1024;
-/// How soon to look again after somebody else wrote the object in between.
-const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
 /// What controllers of a process share.
 #[derive(Clone)]
@@ -343,7 +341,10 @@ fn settle(
             queue.succeeded(&key);
             queue.done(key, next.map(|next| now + next));
         }
-        Err(error) if error.is_conflict() => queue.done(key, Some(now + CONFLICT_WAIT)),
+        Err(error) if error.is_conflict() => {
+            let wait = queue.conflicted(&key);
+            queue.done(key, Some(now + wait));
+        }
         Err(error) => {
             let wait = queue.failed(&key);
             let panics = matches!(error, Error::Panicked(_));

@@ -24,6 +24,7 @@ mod it {
     mod settled;
     mod sim_disk;
     mod store;
+    mod testing;
     mod transcripts;
     mod watching;
     mod webhooks;

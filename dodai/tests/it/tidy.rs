@@ -66,7 +66,7 @@ fn crates_depend_only_in_the_directions_of_the_architecture() {
                 _ if package.name == "dodai-apiserver" => {
                     matches!(dependency.as_str(), "dodai-yaml" | "dodai-merge" | "dodai-cel")
                 }
-                ("dodai" | "bench" | "conformance" | "fuzz", _) => true,
+                ("dodai" | "bench" | "conformance" | "fuzz" | "examples", _) => true,
                 (_, "dodai") => false,
                 ("base", "base") => true,
                 ("engines" | "cluster", "base") => true,

@@ -4,33 +4,33 @@
 /// A mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A Release does not ask whether another is on its way, nor for the Lease.
+    /// A Release does not ask whether another is on its way, nor whether a command still runs.
     ReleaseDoesNotWait,
     /// A success of the same command for another Release is not looked for.
     CommandForgetsEarlierSuccess,
-    /// A retry forgets that the command had succeeded.
-    RetryForgetsSuccess,
-    /// A Job is called after the moment, so that a second one can be made.
-    JobIsNamedByTime,
+    /// A change of phase forgets that the command had succeeded.
+    StatusForgetsSuccess,
     /// Processes roll out before the command has run.
     RollsOutTooEarly,
-    /// The App does not look whether its newest Release says the same.
+    /// The App does not ask whether what it sees of itself is still so.
+    AppMakesUnconfirmed,
+    /// A Release is made for each pass, whether the newest says the same or not.
     AppForgetsItsReleases,
-    /// The App's status tells a generation of before.
+    /// The App's status tells the generation of before.
     StatusTellsOldGeneration,
-    /// The App is ready while its Release is on its way.
+    /// The App is ready while its newest Release is on its way.
     ReadyTooEarly,
     /// Deployments of processes that are no longer wanted stay.
     SurplusStays,
     /// A newer Release ends the command of the one before.
     NewerReleaseEndsCommand,
-    /// The Job of a command goes as soon as it has succeeded.
+    /// The Job of a command goes when it has succeeded, whether that is written down or not.
     JobGoesBeforeItsRecord,
-    /// The log tells the value of a Secret.
-    LogTellsSecret,
-    /// Claims go with what is no longer wanted.
+    /// The message of the App tells the value of a Secret.
+    StatusTellsSecret,
+    /// Claims go when a Release is superseded.
     ClaimsAreDeleted,
-    /// The status is written each time anew.
+    /// The message of a Release that serves tells the time.
     StatusIsNeverTheSame,
 }
 

@@ -7,8 +7,6 @@ use std::fmt::Write;
 
 /// Faults per thousand points, one of these per run: few faults reach deep, many reach what happens while recovering.
 const RATES: [u32; 5] = [3, 10, 30, 80, 200];
-/// Runs that shrinking a tape may take.
-const SHRINK_TRIES_MAX: usize = 300;
 
 /// A point of a run at which something may go wrong: its place on the tape, and which faults fit (bit n is fault n).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +77,12 @@ impl Choices {
     }
 }
 
-/// Sets as much of a failing tape to 0 as the failure allows. `fails` runs a tape.
-pub fn shrink(mut tape: Vec<u32>, mut fails: impl FnMut(&[u32]) -> bool) -> Vec<u32> {
+/// Sets as much of a failing tape to 0 as the failure allows. `fails` runs a tape, `most` times at most.
+pub fn shrink(mut tape: Vec<u32>, most: usize, mut fails: impl FnMut(&[u32]) -> bool) -> Vec<u32> {
     let mut tries = 0;
     let mut attempt = |tape: &[u32]| {
         tries += 1;
-        tries <= SHRINK_TRIES_MAX && fails(tape)
+        tries <= most && fails(tape)
     };
     trim(&mut tape);
     let mut length = tape.len().next_power_of_two();
@@ -174,11 +172,11 @@ mod tests {
     fn shrinking_leaves_only_what_the_failure_needs() {
         let tape: Vec<u32> = (0..500).map(|at| at % 7).collect();
         let mut tries = 0;
-        let shrunk = shrink(tape, |tape| {
+        let shrunk = shrink(tape, 300, |tape| {
             tries += 1;
             tape.get(100) == Some(&2) && tape.get(399).is_some_and(|&choice| choice != 0)
         });
         assert_eq!(shrunk.iter().filter(|&&choice| choice != 0).count(), 1 + 1);
-        assert!(tries <= SHRINK_TRIES_MAX);
+        assert!(tries <= 300);
     }
 }

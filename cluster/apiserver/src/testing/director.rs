@@ -226,6 +226,10 @@ impl Director for SimDirector {
         })
     }
 
+    fn without_bookmarks(&self) -> bool {
+        true
+    }
+
     fn crashed(&self) {
         *lock(&self.life.dead) = true;
         self.life.died.notify_one();

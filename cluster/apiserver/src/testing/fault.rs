@@ -88,6 +88,11 @@ pub trait Director: Send + Sync + 'static {
     /// Before a watch tells something; the answer may wait.
     fn event<'a>(&'a self, watch: &'a Call) -> BoxFuture<'a, Option<WatchFault>>;
 
+    /// Whether watches go without bookmarks, which a server owes nobody: fewer things happen while all is quiet.
+    fn without_bookmarks(&self) -> bool {
+        false
+    }
+
     /// The program that asks has ended by [`Fault::CrashBefore`] or [`Fault::CrashAfter`].
     fn crashed(&self) {}
 }
@@ -159,6 +164,13 @@ where
             }
         }
         _ => {}
+    }
+    if call.is_watch() && director.without_bookmarks() {
+        let plain: Vec<&str> =
+            call.query.split('&').filter(|part| *part != "allowWatchBookmarks=true").collect();
+        if let Ok(uri) = format!("{}?{}", call.path, plain.join("&")).parse() {
+            parts.uri = uri;
+        }
     }
     let sent = service.oneshot(Request::from_parts(parts, ClientBody::from(body))).await;
     let response = sent.map_err(Into::into)?;

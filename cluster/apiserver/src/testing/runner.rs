@@ -15,6 +15,8 @@ use super::sim::{Outcome, lock, run_once};
 
 /// Lines at the end of a trace that a failure shows; `DODAI_SIM_TRACE=all` shows everything.
 const TRACE_LINES_SHOWN: usize = 60;
+/// Runs that shrinking a tape may take.
+const SHRINK_TRIES_MAX: usize = 100;
 /// The thread's seed of the sweep.
 const SWEEP_SEED: u64 = 0;
 
@@ -23,7 +25,7 @@ type Make = Arc<dyn Fn() -> Arc<dyn Scenario> + Send + Sync>;
 /// The runs of one scenario.
 ///
 /// The environment has the last word: `DODAI_SIM_SEED=408` runs this seed alone and prints its trace, `DODAI_SIM_RUNS=100000`
-/// asks for so many seeds, `DODAI_SIM_TAPE=file` runs a tape.
+/// asks for so many seeds, `DODAI_SIM_TAPE=file` runs a tape, `DODAI_SIM_SHRINK=0` leaves a failing tape as it is.
 pub struct Suite {
     name: String,
     make: Make,
@@ -31,6 +33,8 @@ pub struct Suite {
     sweep: bool,
     every: usize,
     tapes: Option<PathBuf>,
+    calm: bool,
+    shrink_tries: usize,
     threads: usize,
 }
 
@@ -119,7 +123,17 @@ impl Suite {
     pub fn new<S: Scenario>(name: &str, make: impl Fn() -> S + Send + Sync + 'static) -> Suite {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let make: Make = Arc::new(move || Arc::new(make()) as Arc<dyn Scenario>);
-        Suite { name: name.to_owned(), make, seeds: 100, sweep: true, every: 1, tapes: None, threads }
+        Suite {
+            name: name.to_owned(),
+            make,
+            seeds: 100,
+            sweep: true,
+            every: 1,
+            tapes: None,
+            calm: true,
+            shrink_tries: SHRINK_TRIES_MAX,
+            threads,
+        }
     }
 
     /// How many seeds, from 0; 100 if nothing is said.
@@ -140,6 +154,20 @@ impl Suite {
     #[must_use]
     pub fn every(mut self, n: usize) -> Suite {
         self.every = n.max(1);
+        self
+    }
+
+    /// Neither sweep nor the run without faults.
+    #[must_use]
+    pub fn only_seeds(mut self) -> Suite {
+        (self.sweep, self.calm) = (false, false);
+        self
+    }
+
+    /// How many runs it may take to shorten a failing one.
+    #[must_use]
+    pub fn shrink_tries(mut self, tries: usize) -> Suite {
+        self.shrink_tries = tries;
         self
     }
 
@@ -192,7 +220,10 @@ impl Suite {
             return Ok(total.summary(&self.name, started));
         }
         let mut jobs = self.tapes.as_deref().map(tapes_in).unwrap_or_default();
-        jobs.push(Job { name: format!("{}, no fault", self.name), seed: SWEEP_SEED, tape: Some(Vec::new()) });
+        if self.calm {
+            let name = format!("{}, no fault", self.name);
+            jobs.push(Job { name, seed: SWEEP_SEED, tape: Some(Vec::new()) });
+        }
         self.all(jobs, &mut total)?;
         if self.sweep {
             let jobs: Vec<Job> = self.sweep_jobs().into_iter().step_by(self.every).collect();
@@ -254,6 +285,16 @@ impl Suite {
         let whole = run_once((self.make)(), job.seed, job.choices(), true);
         let set = |tape: &[u32]| tape.iter().filter(|&&choice| choice != 0).count();
         let before = set(&whole.tape);
+        let variable = std::env::var("DODAI_SIM_SHRINK").ok().and_then(|text| text.parse().ok());
+        let tries = variable.unwrap_or(self.shrink_tries);
+        if tries > 0 {
+            // Shortening takes a while; what is known is said at once.
+            let message = whole.failure.as_deref().unwrap_or_default();
+            eprintln!(
+                "{}: {message}\n({} calls; it is shortened now: DODAI_SIM_SHRINK=0 leaves that out)",
+                job.name, whole.calls
+            );
+        }
         let again = run(whole.tape.clone(), false);
         if again.failure.is_none() || again.failure != whole.failure {
             let message = format!(
@@ -272,7 +313,7 @@ impl Suite {
             };
         }
         // Any failure will do: what is left of a run that broke one rule often breaks another first.
-        let tape = shrink(whole.tape, |tape| run(tape.to_vec(), false).failure.is_some());
+        let tape = shrink(whole.tape, tries, |tape| run(tape.to_vec(), false).failure.is_some());
         let shrunk = run(tape.clone(), true);
         Failure {
             job: job.name.clone(),

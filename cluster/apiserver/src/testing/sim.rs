@@ -29,7 +29,9 @@ const CONVERGE_MAX: Duration = Duration::from_secs(2 * 3600);
 /// How long it must then leave everything as it is.
 const QUIET: Duration = Duration::from_secs(3600);
 /// Between two steps when nothing is picked.
-const CALM: Duration = Duration::from_secs(120);
+const CALM: Duration = Duration::from_secs(20);
+/// How long events are kept: longer than any run, so that looking for old ones is no work.
+const EVENTS_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Lines of a trace that are kept.
 const TRACE_LINES_MAX: usize = 4000;
 /// Stack of the thread of a run, bytes.
@@ -123,7 +125,7 @@ fn on_this_thread(scenario: Arc<dyn Scenario>, seed: u64, choices: Choices, with
     let sim = runtime.block_on(async {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("this is a time");
         let clock = Clock::following_tokio(start);
-        let config = Config { clock: clock.clone(), ..Config::default() };
+        let config = Config { clock: clock.clone(), events_ttl: EVENTS_TTL, ..Config::default() };
         let server = ApiServer::open(config).await.expect("a server in memory opens");
         let sim = Sim(Arc::new(Inner {
             server,

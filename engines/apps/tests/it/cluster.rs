@@ -256,7 +256,8 @@ pub(crate) async fn retry(sim: &Sim, release: &Value) {
 /// The object may have changed or gone meanwhile; any other refusal is a mistake of this file.
 fn expect<T>(sim: &Sim, result: kube::Result<T>) {
     if let Err(error) = result {
-        let gone = matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
+        let gone = matches!(&error, kube::Error::Api(status)
+            if matches!(status.code, 404 | 409) || status.message.contains("metadata.uid"));
         if !gone {
             sim.fail(format!("the cluster of the test does something wrong: {error}"));
         }
