@@ -66,7 +66,7 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     platform.notices().iter().for_each(|notice| steps.note(notice));
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
 
-    let work = serve(global, args, &data, &platform, &manifests, &steps, timeout);
+    let work = serve(global, args, &data, &platform, manifests, &steps, timeout);
     let result = tokio::select! {
         result = work => result,
         name = signals.next() => {
@@ -125,7 +125,7 @@ async fn serve(
     args: &Up,
     data: &DataFolder,
     platform: &Platform,
-    manifests: &Manifests,
+    manifests: Manifests,
     steps: &Steps,
     timeout: Duration,
 ) -> Result<()> {
@@ -137,8 +137,8 @@ async fn serve(
         prune: args.prune,
         dry_run: false,
     };
-    let applied = applying::apply(&request, manifests).await?;
-    tell(steps, manifests, &applied, false);
+    let applied = applying::apply(&request, &manifests).await?;
+    tell(steps, &manifests, &applied, false);
     let end = secrets::follow(
         &platform.client,
         &manifests.objects,
@@ -148,6 +148,8 @@ async fn serve(
         timeout,
     )
     .await;
+    // The API has them now; many of them are a lot of memory.
+    drop(manifests);
     let outcome = match end {
         End::Ready => "ready",
         End::Failed => "failed",

@@ -174,7 +174,7 @@ mod tests {
         let mut tries = 0;
         let shrunk = shrink(tape, 300, |tape| {
             tries += 1;
-            tape.get(100) == Some(&2) && tape.get(399).is_some_and(|&choice| choice != 0)
+            tape.get(100) == Some(&2) && tape.get(397).is_some_and(|&choice| choice != 0)
         });
         assert_eq!(shrunk.iter().filter(|&&choice| choice != 0).count(), 1 + 1);
         assert!(tries <= 300);
