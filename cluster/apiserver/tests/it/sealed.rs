@@ -191,7 +191,7 @@ async fn a_lost_key_is_told_and_everything_else_loads_until_it_is_back() {
     let api = secrets(&server);
     let maps: Api<ConfigMap> = Api::default_namespaced(server.client(User::admin("test")));
     assert!(maps.get_opt("m").await.unwrap().is_some());
-    refused(api.get("a").await, 500, &format!("cannot open Secret \"default/a\": it is sealed with the key"));
+    refused(api.get("a").await, 500, "cannot open Secret \"default/a\": it is sealed with the key");
     refused(api.list(&ListParams::default()).await, 500, "cannot open Secret");
     refused(api.get_metadata("a").await, 500, name);
     refused(api.watch(&WatchParams::default(), "0").await.map(drop), 500, "cannot open Secret");

@@ -385,7 +385,7 @@ mod tests {
             namespace: "default".into(),
             name: format!("m{revision}"),
             value: (0..len).map(|at| (at * 31 % 251) as u8).collect(),
-            deleted: revision % 2 == 0,
+            deleted: revision.is_multiple_of(2),
             sealed: false,
         }
     }
