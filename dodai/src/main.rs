@@ -6,12 +6,15 @@ mod applying;
 mod check;
 mod cli;
 mod cmd;
+mod components;
 mod data;
 mod engines;
 mod failure;
 mod follow;
+mod limits;
 mod machine;
 mod manifests;
+mod metrics;
 mod pack;
 mod platform;
 mod progress;
@@ -21,6 +24,7 @@ mod target;
 mod terminal;
 mod units;
 mod view;
+mod watchdog;
 
 use std::process::ExitCode;
 

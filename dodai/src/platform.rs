@@ -11,7 +11,7 @@ use std::time::Duration;
 use dodai_api::Release;
 use dodai_apiserver::{ApiServer, Config, KeyPlace, Pki, Serving, Storage, User};
 use dodai_kit::controller::Context as Controllers;
-use dodai_kit::{Clock, Engine};
+use dodai_kit::{Clock, Supervisor};
 use dodai_node::PinnedImages;
 use dodai_node::images::ImageRef;
 use dodai_node::{Node, NodeConfig};
@@ -20,17 +20,17 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::components;
 use crate::data::DataFolder;
 use crate::engines;
 use crate::failure::{Context, Failure, Result};
+use crate::metrics;
 
 /// File in the data folder that keeps the port of the API over restarts.
 const PORT_FILE: &str = "api-port";
-/// First and longest wait before a controller that ended is started again.
-const RESTART_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How long engines may take to end what they have begun; the rest waits for the next start.
+pub(crate) const ENGINES_STOP_MAX: Duration = Duration::from_secs(10);
 
 /// How to start.
 pub(crate) struct Options {
@@ -50,8 +50,7 @@ pub(crate) struct Platform {
     server: ApiServer,
     serving: Serving,
     node: Node,
-    controllers: JoinSet<()>,
-    stop: watch::Sender<bool>,
+    engines: Supervisor,
 }
 
 impl Platform {
@@ -63,28 +62,18 @@ impl Platform {
         install_policies(&client).await?;
         let serving = serve(&server, data, options.listen).await?;
 
-        let (stop, stopped) = watch::channel(false);
         let mut config = NodeConfig::new(data.path.clone());
         config.orphan_grace = options.orphan_grace;
         config.pinned = pinned(client.clone());
         config.api = Some(serving.address());
-        let mut controllers = Controllers::new(
-            server.client(User::admin("dodai").with_agent("dodai-engines")),
-            Clock::system(),
-        );
-        controllers.outside = controllers.outside.with(Arc::new(options.keyring.clone()));
         let node =
             Node::start(config, server.client(User::admin("system:node:dodai").with_agent("dodai-node")))
                 .await
                 .context("cannot start the node")?;
         server.set_kubelet(node.kubelet_service());
 
-        let mut running = JoinSet::new();
-        let workloads = std::iter::once(dodai_node::controllers::engine());
-        for engine in workloads.chain(engines::all()) {
-            start(engine, &controllers, &stopped, &mut running);
-        }
-        Ok(Platform { client, server, serving, node, controllers: running, stop })
+        let engines = start_engines(&server, options.keyring.clone());
+        Ok(Platform { client, server, serving, node, engines })
     }
 
     /// What people should know of how the API started, such as a lost key.
@@ -93,13 +82,37 @@ impl Platform {
     }
 
     /// Stops what decides, then what runs (a release command runs to its end), then the API.
-    pub(crate) async fn stop(mut self) -> Result<()> {
-        self.stop.send_replace(true);
-        while self.controllers.join_next().await.is_some() {}
+    pub(crate) async fn stop(self) -> Result<()> {
+        let cut_off = self.engines.stop(ENGINES_STOP_MAX).await;
+        if !cut_off.is_empty() {
+            tracing::warn!(controllers = ?cut_off, "cut off after {ENGINES_STOP_MAX:?}; the next start takes up what they had begun");
+        }
         self.node.shutdown().await;
         self.serving.stop().await;
         self.server.shutdown().await.context("cannot close the store")
     }
+}
+
+/// Lists the engines as components of the API, and adds their figures to its metrics.
+pub(crate) fn tell(server: &ApiServer, context: &Controllers) {
+    let health = context.health.clone();
+    server.set_components(move || components::of(&health));
+    let context = context.clone();
+    server.set_metrics(move || metrics::render(&context));
+}
+
+/// Starts every engine beside the workload controllers, and lists them as components of the API.
+fn start_engines(server: &ApiServer, keyring: dodai_secrets::seal::Keyring) -> Supervisor {
+    let client = server.client(User::admin("dodai").with_agent("dodai-engines"));
+    let mut context = Controllers::new(client, Clock::system());
+    context.outside = context.outside.with(Arc::new(keyring));
+    tell(server, &context);
+    let mut running = Supervisor::new(context);
+    let workloads = std::iter::once(dodai_node::controllers::engine());
+    for engine in workloads.chain(engines::all()) {
+        running.start(engine);
+    }
+    running
 }
 
 /// The images that kept Releases name; without an answer nothing is collected.
@@ -180,29 +193,6 @@ async fn listener(data: &DataFolder, listen: SocketAddr) -> Result<TcpListener> 
     })
 }
 
-/// Runs each controller of an engine; one that ends or panics is started again alone.
-fn start(engine: Engine, context: &Controllers, stop: &watch::Receiver<bool>, running: &mut JoinSet<()>) {
-    for (name, run) in engine.controllers {
-        let (engine, context, mut stop) = (engine.name, context.clone(), stop.clone());
-        running.spawn(async move {
-            let mut wait = RESTART_WAIT.0;
-            loop {
-                let ended = tokio::spawn(run(context.clone(), stop.clone())).await;
-                if *stop.borrow() {
-                    return;
-                }
-                tracing::error!(
-                    engine,
-                    controller = name,
-                    ?ended,
-                    ?wait,
-                    "a controller ended and is started again"
-                );
-                tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(RESTART_WAIT.1),
-                }
-            }
-        });
-    }
-}
+#[cfg(test)]
+#[path = "platform/tests.rs"]
+mod tests;

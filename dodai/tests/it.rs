@@ -13,12 +13,16 @@ mod http;
 mod kills;
 #[path = "it/kubectl.rs"]
 mod kubectl;
+#[path = "it/limits.rs"]
+mod limits;
 #[path = "it/mini.rs"]
 mod mini;
 #[path = "it/releases.rs"]
 mod releases;
 #[path = "it/roll_outs.rs"]
 mod roll_outs;
+#[path = "it/secret_more.rs"]
+mod secret_more;
 #[path = "it/secrets.rs"]
 mod secrets;
 #[path = "it/shop.rs"]

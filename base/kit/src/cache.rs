@@ -13,7 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{SetOnce, broadcast};
 
 /// Changes a slow controller may be behind before it is told to look at everything again.
 const CHANGES_MAX: usize = 4096;
@@ -66,7 +66,7 @@ pub type AnyObject = Arc<dyn Any + Send + Sync>;
 pub struct Cache<K> {
     objects: RwLock<BTreeMap<Key, Arc<K>>>,
     changes: broadcast::Sender<AnyObject>,
-    synced: watch::Sender<bool>,
+    synced: SetOnce<()>,
 }
 
 impl<K: Kind> Cache<K> {
@@ -74,7 +74,7 @@ impl<K: Kind> Cache<K> {
         Cache {
             objects: RwLock::default(),
             changes: broadcast::channel(CHANGES_MAX).0,
-            synced: watch::channel(false).0,
+            synced: SetOnce::new(),
         }
     }
 
@@ -103,8 +103,7 @@ impl<K: Kind> Cache<K> {
 
     /// Waits until the first list has arrived.
     pub async fn synced(&self) {
-        // The sender lives as long as this cache, so that waiting cannot fail.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+        self.synced.wait().await;
     }
 
     fn insert(&self, object: K) {
@@ -155,7 +154,8 @@ impl<K: Kind> Sink for Cache<K> {
         for object in fresh {
             self.apply(object);
         }
-        self.synced.send_replace(true);
+        // It may have been set by an earlier list.
+        let _ = self.synced.set(());
     }
 }
 

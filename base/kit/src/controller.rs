@@ -15,11 +15,13 @@ use tokio::time::Instant;
 use crate::cache::{AnyObject, Caches, Key, Kind};
 use crate::clock::Clock;
 use crate::error::{Error, chain};
-use crate::execute::execute;
+use crate::execute::{self, execute};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::plan::{Object, Plan, controller_of};
 use crate::queue::Queue;
+use crate::supervise::panic_text;
 use crate::view::View;
 
 /// Objects of one controller that are worked on at the same time.
@@ -28,8 +30,6 @@ pub const CONCURRENT_MAX: usize = 8;
 pub const PANICS_MAX: u32 = 3;
 /// Wake-ups that may be queued between a cache and the loop; a cache that is faster waits.
 const WAKEUPS_MAX: usize = 1024;
-/// How soon to look again after somebody else wrote the object in between.
-const CONFLICT_WAIT: Duration = Duration::from_millis(20);
 
 /// What controllers of a process share.
 #[derive(Clone)]
@@ -44,13 +44,16 @@ pub struct Context {
     pub metrics: Metrics,
     /// What `observe` may read besides objects.
     pub outside: Outside,
+    /// Which controllers run, and which objects they have set aside.
+    pub health: Health,
 }
 
 impl Context {
     /// A context with caches of its own.
     pub fn new(client: Client, clock: Clock) -> Context {
         let caches = Caches::new(client.clone());
-        Context { caches, client, clock, metrics: Metrics::default(), outside: Outside::default() }
+        let (metrics, outside, health) = Default::default();
+        Context { caches, client, clock, metrics, outside, health }
     }
 
     /// The reader that `observe` gets.
@@ -245,7 +248,7 @@ async fn drive(
     controller: Arc<dyn Erased>,
     context: Context,
     // Dropped at the end, which ends the tasks.
-    _tasks: tokio::task::JoinSet<()>,
+    mut tasks: tokio::task::JoinSet<()>,
     synced: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     mut woken: mpsc::Receiver<Key>,
     mut stop: watch::Receiver<bool>,
@@ -277,9 +280,15 @@ async fn drive(
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some((key, outcome)) = running.next(), if !running.is_empty() => {
-                settle(controller.name(), &mut queue, key, outcome);
+                settle(controller.name(), &context.health, &mut queue, key, outcome);
             }
             Some(key) = woken.recv() => queue.add(key, Instant::now()),
+            // A mapping that panicked would leave the controller deaf: better to begin anew.
+            Some(Err(ended)) = tasks.join_next() => {
+                if let Ok(panic) = ended.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
             () = due => {}
         }
     }
@@ -295,7 +304,10 @@ async fn pass(
     let started = Instant::now();
     let Some((object, plan)) = controller.decide(&context, &key) else { return (key, Ok(None)) };
     let result = match plan {
-        Err(error) => Err(error),
+        Err(error) => {
+            execute::tell_panic(&context, controller.manager(), &object, &error).await;
+            Err(error)
+        }
         Ok(plan) => {
             execute(&context, controller.manager(), &object, &plan).await.map(|writes| (plan.next, writes))
         }
@@ -313,19 +325,32 @@ async fn pass(
     (key, result.map(|(next, _)| next))
 }
 
-fn settle(controller: &'static str, queue: &mut Queue, key: Key, outcome: Result<Option<Duration>, Error>) {
+fn settle(
+    controller: &'static str,
+    health: &Health,
+    queue: &mut Queue,
+    key: Key,
+    outcome: Result<Option<Duration>, Error>,
+) {
     let now = Instant::now();
+    if !matches!(outcome, Err(Error::Panicked(_))) {
+        health.taken_up(controller, &key);
+    }
     match outcome {
         Ok(next) => {
             queue.succeeded(&key);
             queue.done(key, next.map(|next| now + next));
         }
-        Err(error) if error.is_conflict() => queue.done(key, Some(now + CONFLICT_WAIT)),
+        Err(error) if error.is_conflict() => {
+            let wait = queue.conflicted(&key);
+            queue.done(key, Some(now + wait));
+        }
         Err(error) => {
             let wait = queue.failed(&key);
             let panics = matches!(error, Error::Panicked(_));
             if panics && queue.failures(&key) >= PANICS_MAX {
                 tracing::error!(controller, object = %key, error = %chain(&error), "object set aside until it changes");
+                health.put_aside(controller, &key, &chain(&error));
                 queue.done(key, None);
             } else {
                 tracing::warn!(controller, object = %key, error = %chain(&error), ?wait, "pass failed");
@@ -333,12 +358,4 @@ fn settle(controller: &'static str, queue: &mut Queue, key: Key, outcome: Result
             }
         }
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

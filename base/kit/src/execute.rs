@@ -216,7 +216,7 @@ async fn write_status(context: &Context, manager: &str, seen: &Object, plan: &Pl
     {
         let stalled =
             plan.conditions.iter().any(|condition| condition.type_ == "Stalled" && condition.is_true());
-        record(context, manager, seen, ready, stalled).await;
+        record(context, manager, seen, &ready.reason, &ready.message, stalled).await;
     }
     Ok(true)
 }
@@ -240,8 +240,23 @@ pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The event that a controller panicked over the object.
+pub(crate) async fn tell_panic(context: &Context, manager: &str, object: &Object, error: &Error) {
+    let Error::Panicked(_) = error else { return };
+    let message =
+        format!("{error}; a fault of dodai: after the third time the object waits until it changes");
+    record(context, manager, object, "Panicked", &message, true).await;
+}
+
 /// An event about the object; losing one is not worth failing a pass, so that an error is only logged.
-async fn record(context: &Context, manager: &str, object: &Object, ready: &Condition, warning: bool) {
+async fn record(
+    context: &Context,
+    manager: &str,
+    object: &Object,
+    reason: &str,
+    message: &str,
+    warning: bool,
+) {
     let namespace = object.namespace().unwrap_or("default").to_owned();
     let now = context.clock.now();
     let name = format!("{}.{:x}{:04x}", object.name(), now.as_microsecond(), fastrand::u16(..));
@@ -260,8 +275,8 @@ async fn record(context: &Context, manager: &str, object: &Object, ready: &Condi
             ..ObjectReference::default()
         },
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(ready.reason.clone()),
-        message: Some(shortened(&ready.message)),
+        reason: Some(reason.to_owned()),
+        message: Some(shortened(message)),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
         count: Some(1),

@@ -12,6 +12,11 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
+/// First wait after somebody else wrote the object in between; doubles while that goes on, as it does while a watch is late.
+pub const CONFLICT_MIN: Duration = Duration::from_millis(20);
+/// Longest wait after a conflict.
+pub const CONFLICT_MAX: Duration = Duration::from_secs(2);
+
 /// Keys that are due at some time. A key is in it once; one that is being worked on waits until that is done.
 #[derive(Default)]
 pub struct Queue {
@@ -21,6 +26,7 @@ pub struct Queue {
     /// Keys that became due while they were being worked on.
     again: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
+    conflicts: HashMap<Key, u32>,
     /// Keeps keys apart that are due at the same instant, first come first served.
     sequence: u64,
 }
@@ -88,9 +94,17 @@ impl Queue {
         doubled.min(BACKOFF_MAX).mul_f64(0.8 + 0.4 * fastrand::f64())
     }
 
-    /// Forgets the failures of a key.
+    /// Counts a conflict of the key and gives how long it waits.
+    pub fn conflicted(&mut self, key: &Key) -> Duration {
+        let conflicts = self.conflicts.entry(key.clone()).or_insert(0);
+        *conflicts = conflicts.saturating_add(1);
+        CONFLICT_MIN.saturating_mul(1u32.checked_shl(*conflicts - 1).unwrap_or(u32::MAX)).min(CONFLICT_MAX)
+    }
+
+    /// Forgets the failures and conflicts of a key.
     pub fn succeeded(&mut self, key: &Key) {
         self.failures.remove(key);
+        self.conflicts.remove(key);
     }
 
     /// How often the key failed in a row.
@@ -122,6 +136,15 @@ mod tests {
         assert_eq!(queue.take(now), Some(key("a")), "what happened meanwhile counts");
         queue.done(key("a"), None);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn conflicts_wait_shortly_at_first_and_longer_while_they_go_on() {
+        let mut queue = Queue::default();
+        let waits: Vec<Duration> = (0..40).map(|_| queue.conflicted(&key("a"))).collect();
+        assert_eq!((waits[0], waits[1], waits[39]), (CONFLICT_MIN, CONFLICT_MIN * 2, CONFLICT_MAX));
+        queue.succeeded(&key("a"));
+        assert_eq!(queue.conflicted(&key("a")), CONFLICT_MIN);
     }
 
     #[test]

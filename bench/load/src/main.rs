@@ -1,77 +1,51 @@
-//! Creates ConfigMaps over HTTPS as fast as the API acknowledges them: `dodai-bench-load KUBECONFIG CLIENTS SECONDS`.
+//! Load on a Kubernetes API, for the benchmarks.
 //!
-//! Prints one line of JSON: creates per second, and percentiles of the time from request to answer in microseconds. The
-//! objects are about 1.9 KB, as in the measurements of the reference; each run uses a namespace of its own.
+//! `dodai-bench-load TARGET [--pids PID,PID] PHASE`: TARGET is a kubeconfig, or `in-process` for a server of ours in this process,
+//! without a socket. PHASE is `creates CLIENTS SECONDS`, or `all [SCALE]` for the whole of `bench/apiserver`. Prints one figure a line, as
+//! JSON: `{"figure": ..., "unit": ..., "value": ...}`. CPU and memory are those of the processes given (in process: of this one, the
+//! client's share included).
 
-use std::time::{Duration, Instant};
+mod phases;
+mod processes;
+mod target;
 
-use anyhow::Context;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::PostParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
-use serde_json::json;
+use anyhow::{Context, bail};
 
-/// Bytes of data in each object.
-const DATA_BYTES: usize = 1700;
+use crate::processes::Processes;
+use crate::target::Target;
+
+/// Prints a figure.
+fn tell(figure: &str, unit: &str, value: f64) {
+    println!("{}", serde_json::json!({ "figure": figure, "unit": unit, "value": value }));
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let [_, kubeconfig, clients, seconds] = arguments.as_slice() else {
-        anyhow::bail!("usage: dodai-bench-load KUBECONFIG CLIENTS SECONDS");
-    };
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        anyhow::bail!("another TLS provider was installed first");
+        bail!("another TLS provider was installed first");
     }
-    let clients: usize = clients.parse().context("CLIENTS is a number")?;
-    let time = Duration::from_secs(seconds.parse().context("SECONDS is a number")?);
-    let namespace = format!("bench-{}", std::process::id());
-    let first = client(kubeconfig).await?;
-    let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
-    Api::<Namespace>::all(first)
-        .create(&PostParams::default(), &object)
-        .await
-        .context("cannot create the namespace")?;
-
-    let began = Instant::now();
-    let mut workers = tokio::task::JoinSet::new();
-    for worker in 0..clients {
-        let api: Api<ConfigMap> = Api::namespaced(client(kubeconfig).await?, &namespace);
-        workers.spawn(async move { create(&api, worker, began + time).await });
+    let mut processes = Processes::none();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--pids") {
+        let pids = arguments.get(at + 1).context("--pids needs a list")?;
+        processes = Processes::parse(pids)?;
+        arguments.drain(at..at + 2);
     }
-    let mut times = Vec::new();
-    while let Some(result) = workers.join_next().await {
-        times.extend(result??);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse::<u64>().with_context(|| format!("`{text}` is no number"));
+    let [target, phase @ ..] = arguments.as_slice() else {
+        bail!("usage: dodai-bench-load TARGET [--pids PID,PID] creates CLIENTS SECONDS | all [SCALE]");
+    };
+    let target = Target::open(target).await?;
+    if target.is_in_process() {
+        processes = Processes::this();
     }
-    let took = began.elapsed();
-    times.sort();
-    let at = |share: f64| times.get((times.len() as f64 * share) as usize).map_or(0, |time| time.as_micros());
-    let rate = times.len() as f64 / took.as_secs_f64();
-    println!(
-        "{}",
-        json!({"clients": clients, "creates_per_s": rate.round(), "p50_us": at(0.5), "p99_us": at(0.99)})
-    );
-    Ok(())
-}
-
-async fn client(kubeconfig: &str) -> anyhow::Result<Client> {
-    let config =
-        Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &KubeConfigOptions::default())
-            .await?;
-    Ok(Client::try_from(config)?)
-}
-
-async fn create(api: &Api<ConfigMap>, worker: usize, until: Instant) -> anyhow::Result<Vec<Duration>> {
-    let data = "x".repeat(DATA_BYTES);
-    let mut times = Vec::new();
-    while Instant::now() < until {
-        let name = format!("c-{worker}-{}", times.len());
-        let object: ConfigMap =
-            serde_json::from_value(json!({"metadata": {"name": name}, "data": {"text": data}}))?;
-        let began = Instant::now();
-        api.create(&PostParams::default(), &object).await.context("cannot create")?;
-        times.push(began.elapsed());
+    match phase {
+        ["creates", clients, seconds] => {
+            phases::creates(&target, &processes, number(clients)? as usize, number(seconds)?).await
+        }
+        ["all"] => phases::all(&target, &processes, 100).await,
+        ["all", scale] => phases::all(&target, &processes, number(scale)?).await,
+        _ => bail!("`{}` is no phase", phase.join(" ")),
     }
-    Ok(times)
 }

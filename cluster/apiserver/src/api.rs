@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
+use crate::components::Component;
 use crate::error::Error;
 use crate::handle::handle;
 use crate::https::Serving;
@@ -20,7 +21,7 @@ use crate::user::User;
 /// A running API server. Cheap to clone; all clones are one server.
 #[derive(Clone)]
 pub struct ApiServer {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
 }
 
 impl ApiServer {
@@ -56,6 +57,17 @@ impl ApiServer {
     /// Names the node that answers for logs, exec, attach and port-forward.
     pub fn set_kubelet(&self, service: KubeletService) {
         *self.server.kubelet.write().unwrap_or_else(PoisonError::into_inner) = Some(service);
+    }
+
+    /// Adds text to what `/metrics` answers: Prometheus' text format, whole lines.
+    pub fn set_metrics(&self, further: impl Fn() -> String + Send + Sync + 'static) {
+        *self.server.further_metrics.write().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::new(further));
+    }
+
+    /// Names further parts of this process to list as ComponentStatus, worked out anew for each request.
+    pub fn set_components(&self, components: impl Fn() -> Vec<Component> + Send + Sync + 'static) {
+        *self.server.components.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(components));
     }
 
     /// What people should know of how the server started, such as Secrets that cannot be opened because their key is lost.

@@ -388,7 +388,7 @@ fn set_finalizers(kind: &Kind, options: &Options, object: &mut Value) -> bool {
 
 /// Sets deletionTimestamp and grace. A second deletion may only make the grace shorter.
 fn set_deletion(kind: &Kind, object: &mut Value, grace: Option<i64>, marked: bool, waits: bool) -> bool {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let meta = &mut object["metadata"];
     if marked {
         let Some(seconds) = grace else { return false };

@@ -55,7 +55,8 @@ pub(crate) fn paths(registry: &Registry) -> Reply {
         }
     }
     paths.extend(
-        ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned),
     );
     Reply::value(200, &json!({ "paths": paths }), Media::JSON)
 }

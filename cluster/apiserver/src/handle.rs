@@ -19,6 +19,7 @@ use crate::impersonate::impersonate;
 use crate::kinds::Kind;
 use crate::kubelet;
 use crate::meter::Overloaded;
+use crate::metrics;
 use crate::openapi;
 use crate::patch::Patch;
 use crate::read::{self, Selection};
@@ -43,9 +44,10 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) async fn handle(server: &Arc<Server>, user: &User, request: Request<Body>) -> Response<Body> {
     // Held until the answer is made.
     let share = server.meter.share();
+    let _in_flight = server.metrics.begin();
     let request = request.map(|body| share.count(body));
     let answered = match impersonate(server, user, request.headers()) {
-        Ok(user) => route(server, &user, request).await,
+        Ok(user) => server.config.clock.show(route(server, &user, request)).await,
         Err(error) => Err(error),
     };
     let reply = match answered {
@@ -97,7 +99,7 @@ fn other(
     }
     let known = matches!(
         segments.first(),
-        Some(&("api" | "apis" | "openapi" | "version" | ".well-known" | "openid")) | None
+        Some(&("api" | "apis" | "metrics" | "openapi" | "version" | ".well-known" | "openid")) | None
     );
     if !known || segments.is_empty() {
         return match segments.is_empty() {
@@ -109,6 +111,7 @@ fn other(
         return Err(ApiError::method_not_allowed());
     }
     match &*segments {
+        ["metrics"] => Ok(Reply::text(200, metrics::render(server))),
         ["version"] => Ok(discovery::version()),
         [".well-known", "openid-configuration"] => Ok(Reply::value(200, &token::discovery(), Media::JSON)),
         ["openid", "v1", "jwks"] => Ok(Reply::value(200, &server.issuer.key_set(), Media::JSON)),
@@ -136,26 +139,41 @@ async fn resource(
         }
         return Err(ApiError::no_such_path());
     };
-    check_scope(&kind, &path, verb)?;
+    let answered = known_resource(server, user, &kind, path, query, verb, request).await;
+    let code = answered.as_ref().map_or_else(|error| error.code, |reply| reply.response.status().as_u16());
+    server.metrics.answered(verb, kind.storage(), code);
+    answered
+}
+
+async fn known_resource(
+    server: &Arc<Server>,
+    user: &User,
+    kind: &Arc<Kind>,
+    path: ResourcePath,
+    query: Query,
+    verb: &'static str,
+    request: Request<Body>,
+) -> Result<Reply, ApiError> {
+    check_scope(kind, &path, verb)?;
     let mut media = negotiate(request.headers())?;
     media.pretty = pretty(&query);
     let key = Key::new(kind.storage(), &path.namespace, &path.name);
     let answered = if path.subresource.is_empty() {
         match verb {
-            "get" => read::get(server, &kind, &key, &query, media).await,
+            "get" => read::get(server, kind, &key, &query, media).await,
             "list" => {
-                let selection = Selection::parse(&kind, &path.namespace, "", &query)?;
+                let selection = Selection::parse(kind, &path.namespace, "", &query)?;
                 read::list(server, &selection, &query, media).await
             }
             "watch" => {
-                let selection = Selection::parse(&kind, &path.namespace, &path.name, &query)?;
+                let selection = Selection::parse(kind, &path.namespace, &path.name, &query)?;
                 let stopped = request.extensions().get::<Stopped>().cloned();
                 read::watch(server, selection, &query, media, stopped).await
             }
-            _ => main_write(server, user, &kind, key, &query, verb, media, request).await,
+            _ => main_write(server, user, kind, key, &query, verb, media, request).await,
         }
     } else {
-        subresource(server, user, &kind, key, &path.subresource, &query, verb, media, request).await
+        subresource(server, user, kind, key, &path.subresource, &query, verb, media, request).await
     };
     let refused = answered.as_ref().map_or(true, |reply| reply.response.status().as_u16() >= 400);
     if (refused || query.has("dryRun")) && !matches!(verb, "get" | "list" | "watch") {

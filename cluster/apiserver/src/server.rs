@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::allocate::Reserved;
+use crate::clock::Clock;
 use crate::crd;
 use crate::error::Error;
 use crate::kinds::{Kind, Registry};
@@ -45,6 +46,10 @@ pub struct Config {
     pub limits: Limits,
     /// Run garbage collection, namespace deletion and the other tasks that an API server needs to be usable.
     pub controllers: bool,
+    /// Of these, garbage collection: dependents go with their owners.
+    pub garbage_collection: bool,
+    /// Of these, the deletion of what is in a namespace that is deleted. Off: it stays `Terminating`.
+    pub namespace_deletion: bool,
     /// Give Pods a volume with a token of their service account, and refuse Pods whose account does not exist. Off
     /// until the node can fill such volumes.
     pub service_account_tokens: bool,
@@ -54,6 +59,8 @@ pub struct Config {
     pub tokens: HashMap<String, User>,
     /// Whether requests without credentials are let in as `system:anonymous`.
     pub anonymous: bool,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Default for Config {
@@ -63,10 +70,13 @@ impl Default for Config {
             keys: None,
             limits: Limits::default(),
             controllers: true,
+            garbage_collection: true,
+            namespace_deletion: true,
             service_account_tokens: false,
             events_ttl: Duration::from_secs(3600),
             tokens: HashMap::new(),
             anonymous: true,
+            clock: Clock::system(),
         }
     }
 }
@@ -102,6 +112,9 @@ pub(crate) struct Server {
     crd_lock: tokio::sync::Mutex<()>,
     pub reserved: Arc<Reserved>,
     pub kubelet: RwLock<Option<KubeletService>>,
+    pub components: RwLock<Option<Arc<crate::components::Source>>>,
+    pub metrics: crate::metrics::Metrics,
+    pub further_metrics: RwLock<Option<Arc<crate::metrics::Source>>>,
     pub closing: tokio::sync::watch::Sender<bool>,
     pub namespaces: Arc<str>,
     pub services: Arc<str>,
@@ -175,6 +188,9 @@ impl Server {
             crd_lock: tokio::sync::Mutex::new(()),
             reserved: Arc::default(),
             kubelet: RwLock::new(None),
+            components: RwLock::new(None),
+            metrics: Default::default(),
+            further_metrics: RwLock::new(None),
             closing: tokio::sync::watch::Sender::new(false),
             namespaces: "core/namespaces".into(),
             services: "core/services".into(),
@@ -189,7 +205,8 @@ impl Server {
             ca: tokio::sync::watch::Sender::new(None),
             lock: Mutex::new(lock),
         });
-        server.bootstrap().await.map_err(Error::Bootstrap)?;
+        let clock = server.config.clock.clone();
+        clock.show(server.bootstrap()).await.map_err(Error::Bootstrap)?;
         server.rebuild_registry();
         Ok(server)
     }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 pub use log::LogError;
 pub use recovery::{Limits, Locked, Setup};
@@ -162,7 +162,7 @@ struct Resource {
     ring_bytes: usize,
     /// All events after this revision are in the ring.
     floor: u64,
-    changed: watch::Sender<u64>,
+    changed: crate::changed::Sender,
 }
 
 #[derive(Debug, Default)]
@@ -185,7 +185,7 @@ impl Published {
             ring: VecDeque::new(),
             ring_bytes: 0,
             floor,
-            changed: watch::Sender::new(0),
+            changed: Default::default(),
         })
     }
 
@@ -363,7 +363,7 @@ impl Store {
 
     /// The revision of the newest change of a resource since the store was opened; 0 if there was none.
     pub fn changed(&self, resource: &str) -> u64 {
-        self.published().resources.get(resource).map(|found| *found.changed.borrow()).unwrap_or_default()
+        self.published().resources.get(resource).map(|found| found.changed.get()).unwrap_or_default()
     }
 
     /// The published object.
@@ -596,7 +596,7 @@ fn publish(shared: &Shared, key: &Key, object: &Arc<Object>, deleted: bool) {
     let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
     if let Some(event) = published.apply(key, object.clone(), deleted, true) {
         if let Some(resource) = published.resources.get(&key.resource) {
-            resource.changed.send_replace(object.revision);
+            resource.changed.set(object.revision);
         }
         if let Some(events) = shared.events.get() {
             // Nobody listening is fine.

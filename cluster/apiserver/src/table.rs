@@ -27,7 +27,7 @@ pub(crate) fn table(
             crate::status::quote(include)
         )));
     }
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let mut rows = Vec::with_capacity(objects.len());
     for object in objects {
         // A bookmark has no row.

@@ -11,6 +11,7 @@ mod namespaces;
 mod quota;
 mod token_secrets;
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::broadcast::error::RecvError;
@@ -19,16 +20,26 @@ use crate::server::Server;
 
 /// Starts the tasks; they end with the server.
 pub(crate) fn start(server: &Arc<Server>) {
-    if server.config.controllers {
-        tokio::spawn(accounts::run(Arc::downgrade(server)));
-        tokio::spawn(token_secrets::run(Arc::downgrade(server)));
-        tokio::spawn(quota::run(Arc::downgrade(server)));
-        tokio::spawn(aggregate::run(Arc::downgrade(server)));
-        tokio::spawn(collect::run(Arc::downgrade(server)));
-        tokio::spawn(namespaces::run(Arc::downgrade(server)));
+    let config = &server.config;
+    if config.controllers {
+        spawn(server, accounts::run);
+        spawn(server, token_secrets::run);
+        spawn(server, quota::run);
+        spawn(server, aggregate::run);
+        if config.garbage_collection {
+            spawn(server, collect::run);
+        }
+        if config.namespace_deletion {
+            spawn(server, namespaces::run);
+        }
     }
-    tokio::spawn(definitions::run(Arc::downgrade(server)));
-    tokio::spawn(events::run(Arc::downgrade(server)));
+    spawn(server, definitions::run);
+    spawn(server, events::run);
+}
+
+fn spawn<F: Future<Output = ()> + Send + 'static>(server: &Arc<Server>, run: fn(Weak<Server>) -> F) {
+    let (clock, task) = (server.config.clock.clone(), run(Arc::downgrade(server)));
+    tokio::spawn(async move { clock.show(task).await });
 }
 
 /// The events of a server, until it goes.

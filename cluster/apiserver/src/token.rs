@@ -13,7 +13,6 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
@@ -148,7 +147,7 @@ pub(crate) fn authenticate(
     if claims["iss"] == secret::ISSUER {
         return secret::authenticate(server, token, &claims, audiences);
     }
-    let now = Timestamp::now().as_second();
+    let now = crate::clock::now().as_second();
     if claims["exp"].as_i64().is_none_or(|end| end + LEEWAY_SECONDS < now) {
         return Err("service account token has expired".into());
     }

@@ -7,7 +7,6 @@ mod patch;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::admission;
@@ -100,7 +99,7 @@ impl From<ApiError> for Failure {
 }
 
 pub(crate) fn now() -> String {
-    decode::seconds(Timestamp::now())
+    decode::seconds(crate::clock::now())
 }
 
 /// Checks `dryRun`, `fieldManager` and `fieldValidation` of an options object such as `CreateOptions`.

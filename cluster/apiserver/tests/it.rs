@@ -17,12 +17,14 @@ mod it {
     mod kubelet;
     mod limits;
     mod linearizable;
+    mod metrics;
     mod policies;
     mod rbac;
     mod sealed;
     mod settled;
     mod sim_disk;
     mod store;
+    mod testing;
     mod transcripts;
     mod watching;
     mod webhooks;

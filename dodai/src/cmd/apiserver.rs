@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use dodai_apiserver::{ApiServer, Config, KeyPlace, Pki, Storage, User};
-use dodai_kit::Clock;
 use dodai_kit::controller::Context as Controllers;
+use dodai_kit::{Clock, Supervisor};
 use tokio::net::TcpListener;
 
 use crate::cli::{Apiserver, Global};
 use crate::failure::{Context, Failure, Result};
+use crate::{limits, platform, watchdog};
 
 pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
     if !args.listen.ip().is_loopback() {
@@ -26,6 +27,8 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
             return Err(Failure::invalid("where to keep state: give `--data DIR`, or `--in-memory`"));
         }
     };
+    limits::raise_open_files();
+    watchdog::start(tokio::runtime::Handle::current());
     let storage = folder.as_ref().map_or(Storage::Memory, |data| Storage::Disk(data.join("state")));
     let tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
     // As upstream's server does: Pods get a volume with a token. `up` leaves it out, since the node fills no such volume yet.
@@ -56,18 +59,15 @@ pub(crate) async fn run(global: &Global, args: &Apiserver) -> Result<()> {
         .serve(listener, &pki)
         .await
         .map_err(|error| Failure::from_error("cannot serve the API", &error))?;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let mut running = tokio::task::JoinSet::new();
+    let context = Controllers::new(server.client(User::admin("dodai-controllers")), Clock::system());
+    platform::tell(&server, &context);
+    let mut running = Supervisor::new(context);
     if args.controllers {
-        let context = Controllers::new(server.client(User::admin("dodai-controllers")), Clock::system());
-        for (_, controller) in dodai_node::controllers::engine().controllers {
-            running.spawn(controller(context.clone(), stopped.clone()));
-        }
+        running.start(dodai_node::controllers::engine());
     }
     eprintln!("serving the Kubernetes API on https://{address}");
     wait_for_end().await?;
-    stop.send_replace(true);
-    while running.join_next().await.is_some() {}
+    running.stop(platform::ENGINES_STOP_MAX).await;
     serving.stop().await;
     server.shutdown().await.context("cannot close the store")
 }

@@ -9,12 +9,14 @@ mod git;
 mod history;
 mod inspect;
 mod kustomize;
+mod status;
 
 use std::process::ExitCode;
 
 pub(crate) use cli::Secret;
 use cli::Verb;
 pub(crate) use files::rules_of;
+pub(crate) use status::hints;
 
 use crate::cli::Global;
 use crate::failure::Result;
@@ -24,13 +26,14 @@ pub(crate) async fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
     forbid_core_dumps();
     let done = |()| ExitCode::SUCCESS;
     match &args.verb {
-        Verb::Edit(args) => edit::run(args).map(done),
+        Verb::Edit(args) => edit::run(global, args).map(done),
         Verb::Set(args) => change::set(global, args, false).map(done),
         Verb::Add(args) => change::set(global, args, true).map(done),
         Verb::Show(args) => inspect::show(args).map(done),
         Verb::Decrypt(args) => inspect::decrypt(args).map(done),
         Verb::Encrypt(args) => change::encrypt(args).map(done),
         Verb::Import(args) => change::import(global, args).map(done),
+        Verb::Export(args) => change::export(args).map(done),
         Verb::Rotate(args) => change::rotate(args, false).map(done),
         Verb::Rekey(args) => change::rotate(args, true).map(done),
         Verb::Lint(args) => inspect::lint(args),
@@ -39,6 +42,7 @@ pub(crate) async fn run(global: &Global, args: &Secret) -> Result<ExitCode> {
         Verb::GitSetup(args) => git::set_up(args).map(done),
         Verb::Keys(args) => inspect::keys(args).map(done),
         Verb::WhoCanRead(args) => access::run(global, args).await.map(done),
+        Verb::Status(args) => status::run(global, args).await.map(done),
         Verb::Log(args) => history::run(args).map(done),
     }
 }

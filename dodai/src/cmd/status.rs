@@ -3,7 +3,7 @@
 use crate::cli::{Format, Global, Status};
 use crate::failure::{Context, Failure, NOT_READY, Result};
 use crate::view::{AppView, PodView};
-use crate::{screen, target, units, view};
+use crate::{components, screen, target, units, view};
 
 pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
     let target = target::find(global, None).await?;
@@ -12,12 +12,28 @@ pub(crate) async fn run(global: &Global, args: &Status) -> Result<()> {
     }
     let namespace = (!args.all_namespaces).then_some(global.namespace.as_str());
     let apps = view::apps(&target.client, namespace, args.app.as_deref()).await?;
+    let hints = match args.app {
+        None => super::secret::hints(&target.client, namespace).await,
+        Some(_) => Vec::new(),
+    };
     match args.output {
         Format::Json => {
             println!("{}", serde_json::to_string_pretty(&apps).context("cannot print the status")?)
         }
-        Format::Table if apps.is_empty() => println!("no App in namespace `{}`", global.namespace),
-        Format::Table => print!("{}", tree(&apps)),
+        Format::Table => {
+            // To stderr, so that the table stays what a script expects.
+            for line in components::troubles(&target.client).await {
+                eprintln!("{line}");
+            }
+            if apps.is_empty() {
+                println!("no App in namespace `{}`", global.namespace);
+            } else {
+                print!("{}", tree(&apps));
+            }
+        }
+    }
+    for hint in hints {
+        eprintln!("hint: {hint}");
     }
     if apps.iter().all(|app| app.ready) { Ok(()) } else { Err(Failure::silent(NOT_READY)) }
 }

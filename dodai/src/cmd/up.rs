@@ -10,6 +10,7 @@ use dodai_api::names::LABEL_ROLE;
 use dodai_secrets::kms::cached::Cached;
 use dodai_secrets::places::{self, Places};
 use dodai_secrets::seal::Keyring;
+use dodai_secrets::sops::gpg::Background;
 use kube::api::LogParams;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -24,7 +25,7 @@ use crate::manifests::{self, Manifests};
 use crate::platform::{Options, Platform};
 use crate::progress::Steps;
 use crate::target::{self, DATA_FOLDER};
-use crate::{check, machine, secrets, units};
+use crate::{check, limits, machine, secrets, units, watchdog};
 
 /// File in the data folder that takes the stdout of a detached child.
 const RESULT_FILE: &str = "up-result";
@@ -59,6 +60,8 @@ pub(crate) async fn run(global: &Global, args: &Up) -> Result<()> {
     let keyring = keyring(args, &steps)?;
     let options =
         Options { listen: args.listen, orphan_grace: Some(grace), key_file: args.key_file.clone(), keyring };
+    limits::raise_open_files();
+    watchdog::start(tokio::runtime::Handle::current());
     let platform = Platform::start(&data, &options).await?;
     platform.notices().iter().for_each(|notice| steps.note(notice));
     steps.done("node", &format!("process runtime · {}", machine()), Some(began.elapsed()));
@@ -109,8 +112,10 @@ fn keyring(args: &Up, steps: &Steps) -> Result<Keyring> {
     }
     let places = Places { demo, ..Places::default() };
     let mut keyring = places::keyring(&places).map_err(|error| Failure::from_error("no keys", &error))?;
-    let kms = Cached::new(Arc::default(), tokio::runtime::Handle::current());
-    keyring.kms = Some(Arc::new(kms));
+    // Controllers do not wait: for KMS, nor for `gpg`.
+    let runtime = tokio::runtime::Handle::current();
+    keyring.pgp = keyring.pgp.map(|pgp| Arc::new(Background::new(pgp, runtime.clone())) as _);
+    keyring.kms = Some(Arc::new(Cached::new(Arc::default(), runtime)));
     Ok(keyring)
 }
 

@@ -7,12 +7,12 @@ use std::process::{Command, Output, Stdio};
 use crate::mini::Mini;
 use crate::support::{Project, eventually, have, namespaces};
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// `dodai secret ARGS` with something on standard input.
-fn with_input(project: &Project, args: &[&str], input: &str) -> Output {
+pub(crate) fn with_input(project: &Project, args: &[&str], input: &str) -> Output {
     let mut child = project
         .command(&[&["secret"], args].concat())
         .stdin(Stdio::piped())
@@ -24,13 +24,13 @@ fn with_input(project: &Project, args: &[&str], input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn secret(project: &Project, args: &[&str], input: &str) -> String {
+pub(crate) fn secret(project: &Project, args: &[&str], input: &str) -> String {
     let output = with_input(project, args, input);
     assert!(output.status.success(), "{args:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
-fn git(project: &Project, args: &[&str]) -> Output {
+pub(crate) fn git(project: &Project, args: &[&str]) -> Output {
     Command::new("git")
         .args(["-c", "user.name=Alice", "-c", "user.email=alice@example.com"])
         .args(args)
@@ -41,14 +41,14 @@ fn git(project: &Project, args: &[&str]) -> Output {
         .unwrap()
 }
 
-fn git_ok(project: &Project, args: &[&str]) -> String {
+pub(crate) fn git_ok(project: &Project, args: &[&str]) -> String {
     let output = git(project, args);
     assert!(output.status.success(), "git {args:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
 }
 
 /// A repository with an identity, rules, and one file with these values.
-fn repository(values: &[(&str, &str)]) -> (Project, String) {
+pub(crate) fn repository(values: &[(&str, &str)]) -> (Project, String) {
     let project = Project::new();
     let recipient = secret(&project, &["keys", "generate"], "").trim().to_owned();
     project.write(
@@ -66,7 +66,7 @@ fn repository(values: &[(&str, &str)]) -> (Project, String) {
 }
 
 /// An editor that replaces one text by another, and notes whether the file was on disk or readable by others.
-fn editor(project: &Project, script: &str) -> std::path::PathBuf {
+pub(crate) fn editor(project: &Project, script: &str) -> std::path::PathBuf {
     let file = project.config.path().join("editor.sh");
     std::fs::write(&file, format!("#!/bin/sh\nset -e\nstat -f -c %T \"$1\" > '{0}/place'\nstat -c %a \"$1\" > '{0}/mode'\n{script}\n", project.config.path().display())).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -77,13 +77,13 @@ fn edit(project: &Project, script: &str) -> Output {
     let editor = editor(project, script);
     project
         .command(&["secret", "edit", "secrets.yaml"])
-        .env("EDITOR", editor)
+        .env("EDITOR", format!("sh {}", editor.display()))
         .env_remove("VISUAL")
         .output()
         .unwrap()
 }
 
-fn file(project: &Project, name: &str) -> String {
+pub(crate) fn file(project: &Project, name: &str) -> String {
     std::fs::read_to_string(project.path().join(name)).unwrap()
 }
 

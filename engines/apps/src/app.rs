@@ -57,7 +57,9 @@ impl Controller for AppController {
             .iter()
             .find_map(|node| node.annotations().get(ANNOTATION_INTERPRETERS).cloned());
         let secrets = secrets::revisions(&app.spec, |name| view.get::<Secret>(&namespace, name));
-        World { app: app.clone(), releases, deployments, services, interpreters, secrets }
+        let named = secrets::named(&app.spec);
+        let named_secrets = named.keys().filter_map(|name| view.get::<Secret>(&namespace, name)).collect();
+        World { app: app.clone(), releases, deployments, services, interpreters, secrets, named_secrets }
     }
 
     fn plan(world: &World) -> Plan {

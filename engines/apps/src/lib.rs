@@ -18,6 +18,7 @@
 pub mod app;
 pub mod error;
 pub mod identity;
+pub mod planted;
 pub mod reason;
 pub mod release;
 

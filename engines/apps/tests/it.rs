@@ -1,5 +1,11 @@
 //! Tests of the engine: plan cases as data, and a simulation of its two controllers in a world of objects.
 
+#[path = "it/cluster.rs"]
+mod cluster;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/scenario.rs"]
+mod scenario;
 #[path = "it/sim.rs"]
 mod sim;
 #[path = "it/world.rs"]

@@ -94,10 +94,11 @@ pub fn age_file(bytes: &[u8]) {
     }
 }
 
-/// Private keys of Sealed Secrets.
+/// Private keys and certificates of Sealed Secrets.
 pub fn sealing_keys(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = sealed::parse_keys(text);
+        let _ = sealed::certificate::Certificate::parse(text, jiff::Timestamp::UNIX_EPOCH);
     }
 }
 

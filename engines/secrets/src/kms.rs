@@ -18,7 +18,7 @@ use crate::error::{KmsError, KmsErrorKind};
 use crate::seal::Kms;
 use aws::AwsKms;
 
-/// How often a call that was throttled is made again, when somebody waits for it.
+/// How often a call that was throttled is made again.
 const TRIES_MAX: u32 = 4;
 /// The first wait before another try; each is twice the one before.
 const FIRST_WAIT_MS: u64 = 200;
@@ -44,25 +44,28 @@ impl Blocking {
                 kind: KmsErrorKind::Unreachable,
                 message: format!("cannot ask it: {error}"),
             })?;
-            runtime.block_on(async {
-                let mut wait_ms = FIRST_WAIT_MS;
-                for _ in 1..TRIES_MAX {
-                    match call(&self.0).await {
-                        Err(error) if error.kind == KmsErrorKind::Throttled => {
-                            tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
-                            wait_ms *= 2;
-                        }
-                        result => return result,
-                    }
-                }
-                call(&self.0).await
-            })
+            runtime.block_on(patiently(|| call(&self.0)))
         };
         let joined = std::thread::scope(|scope| scope.spawn(run).join());
         joined.unwrap_or_else(|_| {
             Err(KmsError { kind: KmsErrorKind::Unreachable, message: "asking it panicked".into() })
         })
     }
+}
+
+/// Makes a call again, later and later, while KMS says that there are too many.
+async fn patiently<T, F: Future<Output = Result<T, KmsError>>>(call: impl Fn() -> F) -> Result<T, KmsError> {
+    let mut wait_ms = FIRST_WAIT_MS;
+    for _ in 1..TRIES_MAX {
+        match call().await {
+            Err(error) if error.kind == KmsErrorKind::Throttled => {
+                tokio::time::sleep(std::time::Duration::from_millis(wait_ms)).await;
+                wait_ms *= 2;
+            }
+            result => return result,
+        }
+    }
+    call().await
 }
 
 impl Kms for Blocking {

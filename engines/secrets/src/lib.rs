@@ -9,12 +9,14 @@
 mod access;
 pub mod encrypted_secret;
 pub mod error;
+pub mod export;
 pub mod file;
 pub mod hostile;
 pub mod import;
 pub mod kms;
 pub mod places;
 pub mod policy;
+pub mod report;
 pub mod rotation;
 pub mod rules;
 pub mod seal;

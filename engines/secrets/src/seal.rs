@@ -14,6 +14,9 @@ pub mod wrapping;
 
 #[cfg(test)]
 mod attacks;
+#[cfg(test)]
+#[path = "../tests/it/moto.rs"]
+mod moto;
 
 pub use binding::Binding;
 pub use data_key::DataKey;

@@ -1,18 +1,21 @@
 //! Values of Sealed Secrets, with the private key of its controller imported: RSA-OAEP (SHA-256) of a session key, then
 //! AES-256-GCM, for each value by itself. The label of the RSA part binds the value to its place.
 
+pub mod certificate;
+
 use std::sync::Arc;
 
 use aes_gcm::aead::Aead;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::rand_core::RngCore;
 use dodai_api::SealedSecret;
 use dodai_api::bitnami::sealed_secret::{ANNOTATION_CLUSTER_WIDE, ANNOTATION_NAMESPACE_WIDE};
 use kube::ResourceExt;
 use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::DecodePrivateKey;
-use rsa::{Oaep, RsaPrivateKey};
+use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
 use sha2_for_age::Sha256;
 use zeroize::Zeroizing;
 
@@ -145,4 +148,17 @@ fn open_value(bytes: &[u8], label: &str, key: &str, keyring: &Keyring) -> Result
         }
     }
     Err(Error::Refused(key.to_owned()))
+}
+
+/// Seals a value as [`open_value`] opens it. `None` without randomness, or for a key that is too short.
+pub(crate) fn seal_value(value: &[u8], label: &str, key: &RsaPublicKey) -> Option<Vec<u8>> {
+    let mut random = chacha20poly1305::aead::OsRng;
+    let mut session = Zeroizing::new([0; 32]);
+    random.try_fill_bytes(session.as_mut_slice()).ok()?;
+    let padding = Oaep::new_with_label::<Sha256, _>(label);
+    let wrapped = key.encrypt(&mut random, padding, session.as_slice()).ok()?;
+    let cipher = Aes256Gcm::new_from_slice(session.as_slice()).ok()?;
+    let sealed = cipher.encrypt(Nonce::from_slice(&[0; 12]), value).ok()?;
+    let length = u16::try_from(wrapped.len()).ok()?;
+    Some([&length.to_be_bytes(), wrapped.as_slice(), sealed.as_slice()].concat())
 }

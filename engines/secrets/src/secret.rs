@@ -1,6 +1,7 @@
 //! The Secret that an object of ours becomes: the same rules for every kind of this engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dodai_api::dodai::condition::Condition;
 use dodai_api::names::ANNOTATION_REVISION;
@@ -20,6 +21,17 @@ const TYPES_REFUSED: [&str; 2] = ["kubernetes.io/service-account-token", "bootst
 /// Annotations that only the owner of a meaning may write.
 const ANNOTATIONS_REFUSED: [&str; 2] =
     ["kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"];
+
+/// The names of labels and annotations that `template` gave, so that one which is taken out of it goes, and those of others
+/// stay.
+const ANNOTATION_TEMPLATE: &str = "dodai.dev/from-template";
+
+/// How soon KMS or `gpg` is looked at again while an answer is on its way.
+pub(crate) const PENDING_WAIT: Duration = Duration::from_millis(100);
+/// How soon what may get better by itself is tried again.
+pub(crate) const RETRY_WAIT: Duration = Duration::from_secs(30);
+/// How soon what somebody must mend elsewhere (a grant, a disabled key) is tried again: nothing here changes when it is.
+pub(crate) const REFUSED_WAIT: Duration = Duration::from_secs(300);
 
 /// What a Secret must be.
 pub(crate) struct Wanted {
@@ -79,6 +91,9 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
         return State::stalled(Reason::SecretNotOurs, message);
     }
     let mut annotations = wanted.annotations;
+    if let Some(names) = Names::of(&wanted.labels, &annotations).write() {
+        annotations.insert(ANNOTATION_TEMPLATE.to_owned(), names);
+    }
     annotations.insert(ANNOTATION_REVISION.to_owned(), wanted.revision);
     let secret = Secret {
         metadata: ObjectMeta {
@@ -110,6 +125,10 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
             let mut new = current.clone();
             new.metadata.managed_fields = None;
             new.data = secret.data;
+            let before = Names::read(current);
+            new.labels_mut().retain(|name, _| !before.labels.contains(name));
+            new.annotations_mut()
+                .retain(|name, _| !before.annotations.contains(name) && name != ANNOTATION_TEMPLATE);
             new.labels_mut().extend(secret.metadata.labels.unwrap_or_default());
             new.annotations_mut().extend(secret.metadata.annotations.unwrap_or_default());
             plan.replace(&new);
@@ -131,6 +150,35 @@ fn is_same(current: &Secret, wanted: &Secret) -> bool {
     map(&current.data) == map(&wanted.data)
         && wanted.labels().iter().all(|(name, value)| current.labels().get(name) == Some(value))
         && wanted.annotations().iter().all(|(name, value)| current.annotations().get(name) == Some(value))
+        // Nothing was taken out of the template.
+        && current.annotations().get(ANNOTATION_TEMPLATE) == wanted.annotations().get(ANNOTATION_TEMPLATE)
+}
+
+/// Names of labels and annotations.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+struct Names {
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    labels: BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    annotations: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Names {
+        Names { labels: labels.keys().cloned().collect(), annotations: annotations.keys().cloned().collect() }
+    }
+
+    /// What the template gave when the Secret was last written; nothing if somebody spoilt the note.
+    fn read(secret: &Secret) -> Names {
+        let text = secret.annotations().get(ANNOTATION_TEMPLATE);
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    fn write(&self) -> Option<String> {
+        let any = !self.labels.is_empty() || !self.annotations.is_empty();
+        any.then(|| serde_json::to_string(self).unwrap_or_default())
+    }
 }
 
 /// `Ready`, `Reconciling` and `Stalled`.

@@ -43,6 +43,9 @@ pub enum Error {
     /// There is no MAC.
     #[error("the file has no MAC: nothing says that it is whole")]
     NoMac,
+    /// `gpg` was asked and has not answered yet.
+    #[error("`gpg` was asked for PGP key {0} and has not answered yet")]
+    PgpPending(String),
     /// KMS was asked and did not answer as needed.
     #[error("KMS key `{arn}`: {error}")]
     Kms {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dodai_api::SopsSecret;
 use dodai_api::dodai::sops_secret::SopsSecretStatus;
@@ -15,7 +16,7 @@ use crate::error::{KmsErrorKind, Reason};
 use crate::file::convert::PlainSecret;
 use crate::import::{self, Error};
 use crate::seal::Keyring;
-use crate::secret::{self, State, Wanted, conditions};
+use crate::secret::{self, PENDING_WAIT, REFUSED_WAIT, RETRY_WAIT, State, Wanted, conditions};
 use crate::sops::{self, Format};
 
 /// Most Secrets of one file.
@@ -72,14 +73,10 @@ fn plan(world: &World) -> Plan {
     let state = match &world.opened {
         Ok(secrets) => write(&mut plan, world, secrets, &mut names),
         Err(error) => {
-            let transient = match error {
-                Error::Sops(sops::Error::Kms { error, .. }) => {
-                    let pending = error.kind == KmsErrorKind::Pending;
-                    plan.again_in(std::time::Duration::from_millis(if pending { 100 } else { 30_000 }));
-                    error.kind.is_transient()
-                }
-                _ => false,
-            };
+            let (transient, wait) = later(error);
+            if let Some(wait) = wait {
+                plan.again_in(wait);
+            }
             let kept = if world.secrets.is_empty() { "" } else { "; what was made of it stays as it was" };
             State { stalled: !transient, ..State::stalled(Reason::SopsRefused, format!("{error}{kept}")) }
         }
@@ -91,6 +88,21 @@ fn plan(world: &World) -> Plan {
     });
     plan.conditions = conditions(&state, object.metadata.generation);
     plan
+}
+
+/// Whether waiting may help, and how long.
+fn later(error: &Error) -> (bool, Option<Duration>) {
+    match error {
+        Error::Sops(sops::Error::PgpPending(_)) => (true, Some(PENDING_WAIT)),
+        Error::Sops(sops::Error::Kms { error, .. }) => match error.kind {
+            KmsErrorKind::Pending => (true, Some(PENDING_WAIT)),
+            kind if kind.is_transient() => (true, Some(RETRY_WAIT)),
+            _ => (false, Some(REFUSED_WAIT)),
+        },
+        // An agent may be unlocked, a card plugged in.
+        Error::Sops(sops::Error::NoKey(_)) => (false, Some(REFUSED_WAIT)),
+        _ => (false, None),
+    }
 }
 
 fn write(plan: &mut Plan, world: &World, secrets: &[PlainSecret], names: &mut Vec<String>) -> State {

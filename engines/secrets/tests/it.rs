@@ -2,10 +2,13 @@
 
 mod it {
     mod age_vectors;
+    mod credentials;
     mod files;
     mod hostile;
     mod kms;
+    mod kms_states;
     mod live;
+    mod moto;
     mod others;
     mod plans;
     mod policy;

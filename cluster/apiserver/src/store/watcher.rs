@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::{Event, Expired, Store};
 
 /// Events handed to a watcher at a time.
@@ -14,7 +12,7 @@ pub struct Watcher {
     pub(super) store: Store,
     pub(super) resource: Arc<str>,
     pub(super) cursor: u64,
-    pub(super) changed: watch::Receiver<u64>,
+    pub(super) changed: crate::changed::Receiver,
 }
 
 impl Watcher {
@@ -50,9 +48,7 @@ impl Watcher {
             if !events.is_empty() {
                 return Ok(events);
             }
-            if self.changed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            self.changed.changed().await;
         }
     }
 }

@@ -29,6 +29,7 @@ pub(super) async fn run(server: Weak<Server>) {
         }
         every = false;
         let next = tokio::select! {
+            biased;
             changed = ca.changed() => match changed {
                 Ok(()) => Next::Missed,
                 Err(_) => return,

@@ -9,20 +9,26 @@ use crate::server::Server;
 use crate::store::{Change, Key, View};
 use crate::write::Failure;
 
-/// How often old events are looked for.
+/// How often old events are looked for, unless they are kept for very long.
 const EVERY: Duration = Duration::from_secs(60);
+/// Looks within the time that an event is kept, at most.
+const LOOKS_MAX: u32 = 60;
 
 /// Removes old events until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
     let resource: Arc<str> = "core/events".into();
     let Some(mut closing) = server.upgrade().map(|server| server.closing.subscribe()) else { return };
+    let Some(every) = server.upgrade().map(|server| EVERY.max(server.config.events_ttl / LOOKS_MAX)) else {
+        return;
+    };
     loop {
         tokio::select! {
+            biased;
             _ = closing.changed() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
         let Some(server) = server.upgrade() else { return };
-        let now = Timestamp::now().as_second();
+        let now = crate::clock::now().as_second();
         let ttl = server.config.events_ttl.as_secs() as i64;
         for object in server.store.list(&resource, "").objects {
             let value = object.value();

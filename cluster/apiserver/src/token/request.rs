@@ -46,7 +46,7 @@ pub(crate) fn create(server: &Server, key: &Key, body: &[u8], media: Media) -> R
         "namespace": &*key.namespace, "serviceaccount": { "name": &*key.name, "uid": &*account.uid },
     });
     bind(server, key, &spec["boundObjectRef"], &mut private)?;
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let (start, end) = (now.as_second(), now.as_second() + seconds);
     let claims = json!({
         "aud": audiences, "exp": end, "iat": start, "iss": ISSUER, "jti": uuid::Uuid::new_v4().to_string(),

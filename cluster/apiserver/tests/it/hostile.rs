@@ -450,7 +450,7 @@ async fn random_nonsense_is_never_the_servers_fault() {
     let seed = std::env::var("DODAI_FUZZ_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| fastrand::u64(..));
+        .unwrap_or(0x6e6f_6e73_656e_7365);
     let runs: usize =
         std::env::var("DODAI_FUZZ_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(1500);
     println!("DODAI_FUZZ_SEED={seed}");
@@ -519,10 +519,14 @@ async fn random_nonsense_is_never_the_servers_fault() {
         let code = response.status().as_u16();
         let answer = response.into_body().collect().await.unwrap().to_bytes();
         let told = String::from_utf8_lossy(&answer).into_owned();
-        // Upstream's code for an apply with a field it does not know.
-        let unknown_field = code == 500 && told.contains("failed to create typed patch object");
+        // Upstream's code for an applied object with a field it does not know, or a value that its Go type does not
+        // hold (seen with the real server, `conformance/differential/cases`).
+        let as_upstream = code == 500
+            && ["failed to create typed patch object", "failed to convert new object"]
+                .iter()
+                .any(|text| told.contains(text));
         assert!(
-            code < 500 || unknown_field,
+            code < 500 || as_upstream,
             "run {run}: {method} {target} {media} gave {code}: {told}\n{shown}"
         );
     }

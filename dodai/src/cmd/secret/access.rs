@@ -85,10 +85,22 @@ fn ways(rules: &[PolicyRule], name: &str) -> Vec<&'static str> {
                 &rule.resources,
                 &["deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "cronjobs"],
             );
-        (direct || through) && verb(rule, &["create", "update", "patch"])
+        // An App becomes Pods too, with whatever Secret it names.
+        let app = any(&rule.api_groups, &["dodai.dev"]) && any(&rule.resources, &["apps", "releases"]);
+        (direct || through || app) && verb(rule, &["create", "update", "patch"])
     };
     if rules.iter().any(makes_pods) {
         found.push("may run Pods that mount it");
+    }
+    let enters = |rule: &PolicyRule| {
+        let ways = ["pods/exec", "pods/attach", "pods/ephemeralcontainers"];
+        // `get` is enough for `exec` over a WebSocket.
+        any(&rule.api_groups, &[""])
+            && any(&rule.resources, &ways)
+            && verb(rule, &["get", "create", "update", "patch"])
+    };
+    if rules.iter().any(enters) {
+        found.push("may enter Pods that have it");
     }
     found
 }

@@ -1,13 +1,14 @@
-//! `set`, `add`, `encrypt`, `rotate`, `rekey`.
+//! `set`, `add`, `encrypt`, `import`, `export`, `rotate`, `rekey`.
 
 use std::path::Path;
 
 use dodai_secrets::file::{back, change, convert, find_all, keys};
-use dodai_secrets::import;
 use dodai_secrets::places::{self, Places};
+use dodai_secrets::sealed::certificate::Certificate;
 use dodai_secrets::sops::Format;
+use dodai_secrets::{export as exporting, import};
 
-use super::cli::{File, Files, Import, Set};
+use super::cli::{Export, File, Files, Import, Set};
 use super::files::{self, Session, failed};
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Result};
@@ -50,7 +51,7 @@ pub(crate) fn set(global: &Global, args: &Set, blind: bool) -> Result<()> {
     Ok(())
 }
 
-fn no_recipients(file: &Path) -> Failure {
+pub(super) fn no_recipients(file: &Path) -> Failure {
     Failure::invalid(format!("no rule says who may read `{}`", file.display())).hint(
         "`--recipient age1...` names somebody, or `secrets.rules` in `dodai.yaml`; `dodai secret keys list` shows your own",
     )
@@ -109,6 +110,28 @@ pub(crate) fn import(global: &Global, args: &Import) -> Result<()> {
         Some(out) => files::write(out, &result),
         None => {
             print!("{result}");
+            Ok(())
+        }
+    }
+}
+
+/// The file stays as it is; `readers`, `rotateAfter` and who can read are not known to what is written.
+pub(crate) fn export(args: &Export) -> Result<()> {
+    let session = Session::open(&args.file, &args.keyring)?;
+    let text = files::read(&args.file)?;
+    let at = |error| failed(&args.file, &error);
+    let Some(file) = &args.sealing_cert else {
+        print!("{}", &*exporting::plaintext(&text, &session.keyring).map_err(at)?);
+        return Ok(());
+    };
+    let certificate = Certificate::parse(&files::read(file)?, jiff::Timestamp::now())
+        .map_err(|error| Failure::invalid(format!("{}: {error}", file.display())))?;
+    let sealed = exporting::sealed(&text, &session.keyring, &certificate).map_err(at)?;
+    match &args.out {
+        Some(out) if out.exists() => Err(Failure::invalid(format!("`{}` is there already", out.display()))),
+        Some(out) => files::write(out, &sealed),
+        None => {
+            print!("{sealed}");
             Ok(())
         }
     }

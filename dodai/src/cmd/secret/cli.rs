@@ -29,6 +29,8 @@ pub(crate) enum Verb {
     Encrypt(File),
     /// Make EncryptedSecrets of a SOPS file, of SealedSecrets or of Secrets in plaintext.
     Import(Import),
+    /// The way out: SealedSecrets for another's controller, or Secrets in plaintext.
+    Export(Export),
     /// Wrap the data keys for the recipients that the rules name now. Values stay as they are.
     Rotate(Files),
     /// New data keys: all values sealed anew, for the recipients that the rules name now.
@@ -43,6 +45,8 @@ pub(crate) enum Verb {
     GitSetup(GitSetup),
     /// Identities of age: make one, list those at hand, say who can read what.
     Keys(Keys),
+    /// How the encrypted secrets of a running cluster stand, and which are due for a new value.
+    Status(Status),
     /// Who can read a Secret of a running cluster: by RBAC, by running Pods, and the Pods that have it.
     WhoCanRead(WhoCanRead),
     /// Who changed which key when, from git. Values are never shown.
@@ -127,10 +131,30 @@ pub(crate) struct Import {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Export {
+    /// A YAML file with EncryptedSecrets.
+    pub(crate) file: PathBuf,
+    /// The certificate of a Sealed Secrets controller, as `kubeseal --fetch-cert` prints it.
+    #[arg(long, value_name = "FILE", required_unless_present = "plaintext", conflicts_with = "plaintext")]
+    pub(crate) sealing_cert: Option<PathBuf>,
+    /// Secrets in plaintext, on standard output only.
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) plaintext: bool,
+    /// Where to write the result (default: standard output).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keyring: Keyring,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Lint {
     /// YAML files, or folders with such.
     #[arg(default_value = ".")]
     pub(crate) files: Vec<PathBuf>,
+    /// What the next commit would hold, instead of what lies in the folder: for a hook.
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) staged: bool,
     /// The manifests as they will be rendered; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     pub(crate) rendered: Option<PathBuf>,
@@ -216,4 +240,19 @@ pub(crate) struct WhoCanRead {
     /// Output form.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// One encrypted secret only.
+    pub(crate) name: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Output form.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub(crate) output: Format,
+    /// In the text format of Prometheus, for a collector of text files.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) metrics: bool,
 }

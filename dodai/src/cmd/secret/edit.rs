@@ -5,14 +5,17 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-use dodai_secrets::file::{back, view};
+use dodai_secrets::file::{back, change, view};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use zeroize::Zeroizing;
 
+use super::change::no_recipients;
 use super::cli::File;
 use super::files::{self, Session, failed};
+use crate::cli::Global;
 use crate::failure::{Context, Failure, Result};
 
 /// Begins the lines that dodai puts at the top and takes off again.
@@ -20,9 +23,10 @@ const OURS: &str = "# dodai: ";
 /// How often a text that cannot be sealed is shown again.
 const TRIES_MAX: usize = 100;
 
-pub(crate) fn run(args: &File) -> Result<()> {
+pub(crate) fn run(global: &Global, args: &File) -> Result<()> {
     let session = Session::open(&args.file, &args.keyring)?;
-    let text = files::read(&args.file)?;
+    let is_new = !args.file.exists();
+    let text = if is_new { template(global, args, &session)? } else { files::read(&args.file)? };
     let shown = view::view(&text, &session.keyring).map_err(|error| failed(&args.file, &error))?;
     let mut head: Vec<String> = shown
         .closed
@@ -44,7 +48,8 @@ pub(crate) fn run(args: &File) -> Result<()> {
         }
         match back::back(Some(&text), &edited, &session.sealing()) {
             Ok(sealed) => {
-                if files::read(&args.file)? != text {
+                let now = if args.file.exists() { Some(files::read(&args.file)?) } else { None };
+                if now.as_ref() != Some(&text).filter(|_| !is_new) {
                     return Err(Failure::failed(format!(
                         "`{}` was changed by somebody else meanwhile; nothing was written",
                         args.file.display()
@@ -68,6 +73,52 @@ pub(crate) fn run(args: &File) -> Result<()> {
         }
     }
     Err(Failure::invalid("too many tries; nothing changed"))
+}
+
+/// What a new file begins with.
+fn template(global: &Global, args: &File, session: &Session) -> Result<String> {
+    if session.recipients.is_empty() {
+        return Err(no_recipients(&args.file));
+    }
+    let stem = args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(format!("{}spec:\n  data:\n    # KEY: value\n", change::create(&global.namespace, &stem)))
+}
+
+/// What a terminal sends to everybody in it.
+const FOR_THE_EDITOR: [Signal; 4] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP, Signal::SIGTERM];
+/// The editor's process, while it runs.
+static EDITOR: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn pass_on(_: i32) {
+    let editor = EDITOR.load(Ordering::SeqCst);
+    if editor > 0 {
+        // `kill` is async-signal-safe; an editor that has ended is not waited for yet, so its number is still its own.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(editor), Signal::SIGTERM);
+    }
+}
+
+/// Signals that do not end this command while an editor runs; dropped, they do again.
+struct Ignored(Vec<(Signal, SigHandler)>);
+
+impl Ignored {
+    fn new() -> Ignored {
+        let set = |one: Signal| {
+            let handler =
+                if one == Signal::SIGTERM { SigHandler::Handler(pass_on) } else { SigHandler::SigIgn };
+            // SAFETY: the one handler calls nothing but an atomic load and `kill`.
+            Some((one, unsafe { signal(one, handler) }.ok()?))
+        };
+        Ignored(FOR_THE_EDITOR.into_iter().filter_map(set).collect())
+    }
+}
+
+impl Drop for Ignored {
+    fn drop(&mut self) {
+        for (one, before) in &self.0 {
+            // SAFETY: the disposition that was there before.
+            let _ = unsafe { signal(*one, *before) };
+        }
+    }
 }
 
 /// A folder in memory for one file.
@@ -117,22 +168,28 @@ impl Desk {
             .iter()
             .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
             .unwrap_or_else(|| "vi".to_owned());
-        // Ctrl-C is for the editor; if it ended us, plaintext would stay behind.
-        // SAFETY: no handler of ours runs; the disposition is only set to ignore, and back.
-        let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+        // Ctrl-C and a closed terminal are for the editor; if they ended us, plaintext would stay behind.
+        let kept = Ignored::new();
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(&self.file);
+        // In the shell's place where it is a plain command, so that a signal for the shell is one for the editor.
+        let is_plain = editor.chars().all(|c| c.is_alphanumeric() || " ./_-".contains(c));
+        let exec = if is_plain { "exec " } else { "" };
+        command.arg("-c").arg(format!("{exec}{editor} \"$1\"")).arg("sh").arg(&self.file);
         // SAFETY: `signal` is async-signal-safe, and the closure does nothing else.
         unsafe {
             std::os::unix::process::CommandExt::pre_exec(&mut command, || {
-                signal(Signal::SIGINT, SigHandler::SigDfl).map(drop).map_err(std::io::Error::from)
+                let restore = |one| signal(one, SigHandler::SigDfl).map(drop);
+                FOR_THE_EDITOR.into_iter().try_for_each(restore).map_err(std::io::Error::from)
             });
         }
-        let status = command.status();
-        if let Ok(before) = before {
-            // SAFETY: the disposition that was there before.
-            let _ = unsafe { signal(Signal::SIGINT, before) };
-        }
+        let status = command.spawn().and_then(|mut child| {
+            // `kill` of this command ends the editor; then all goes its usual way.
+            EDITOR.store(i32::try_from(child.id()).unwrap_or_default(), Ordering::SeqCst);
+            let status = child.wait();
+            EDITOR.store(0, Ordering::SeqCst);
+            status
+        });
+        drop(kept);
         let status = status.context(format!("cannot start the editor `{editor}`"))?;
         if !status.success() {
             return Err(Failure::failed(format!(

@@ -1,7 +1,7 @@
 //! `show`, `decrypt`, `lint`, `keys`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use dodai_secrets::file::lint::{self, Context as LintContext, Seen, Severity};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::cli::{File, Keys, KeysVerb, Lint, Show};
 use super::files::{self, Session, failed, rules_of};
-use super::kustomize;
+use super::{git, kustomize};
 use crate::cli::Format;
 use crate::failure::{Context, FAILED, Failure, Result};
 use crate::screen;
@@ -51,12 +51,19 @@ pub(crate) fn lint(args: &Lint) -> Result<ExitCode> {
         }
         Some(file) => Some(files::read(file)?),
     };
-    let paths = files::expand(&args.files)?;
+    let sources = match args.staged {
+        true => git::staged()?,
+        false => files::expand(&args.files)?.into_iter().map(|file| (file, None)).collect(),
+    };
     let overlays = kustomize::overlays(&args.files)?;
-    for file in &paths {
-        let text = files::read(file)?;
-        if !text.contains("EncryptedSecret") && !text.contains("DecryptedSecret") && !text.contains("Secret")
-        {
+    let mut ours = Vec::new();
+    for (file, staged) in sources {
+        let file = &file;
+        let text = match staged {
+            Some(text) => text,
+            None => files::read(file)?,
+        };
+        if !text.contains("Secret") && !text.contains("secretGenerator") {
             continue;
         }
         let session = Session::open(file, &args.keyring)?;
@@ -66,6 +73,9 @@ pub(crate) fn lint(args: &Lint) -> Result<ExitCode> {
             path: &session.path,
             now_s: session.now_s,
         };
+        if find_all(&text).is_ok_and(|found| !found.is_empty()) {
+            ours.push(file.clone());
+        }
         match lint::lint(&text, &context, &mut seen) {
             Ok(findings) => all.extend(findings.into_iter().map(|finding| (file.clone(), finding))),
             // Templates of other tools are not for us to judge.
@@ -79,6 +89,17 @@ pub(crate) fn lint(args: &Lint) -> Result<ExitCode> {
         for finding in kustomize::lint(file, &text, &overlays).map_err(|error| failed(file, &error))? {
             all.push((file.clone(), finding));
         }
+    }
+    for file in git::not_merged_by_name(Path::new("."), &ours)? {
+        all.push((
+            file,
+            lint::Finding {
+                severity: Severity::Warning,
+                rule: "MergedByLines",
+                position: (1, 1),
+                message: "git merges and shows this file by lines: `dodai secret git-setup` again".to_owned(),
+            },
+        ));
     }
     print_findings(args.output, &all)?;
     let bad = all.iter().any(|(_, finding)| finding.severity == Severity::Error);

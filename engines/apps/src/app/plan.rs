@@ -11,12 +11,13 @@ use dodai_api::{App, Release, ReleasePhase};
 use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
 use super::validate::validate;
 use crate::identity;
+use crate::planted::{self, Bug};
 use crate::reason::Reason;
 
 /// Finished Releases that are kept where the App does not say.
@@ -38,6 +39,8 @@ pub struct World {
     pub interpreters: Option<String>,
     /// What changes when a value of a Secret that the App names does; or the name of one that is not there.
     pub secrets: Result<BTreeMap<String, String>, String>,
+    /// The Secrets that it names and that are there.
+    pub named_secrets: Vec<Arc<Secret>>,
 }
 
 pub(super) fn plan(world: &World) -> Plan {
@@ -61,9 +64,18 @@ pub(super) fn plan(world: &World) -> Plan {
         }
     };
     let hash = identity::of_spec(&world.app.spec, secrets);
-    if world.releases.last().is_none_or(|newest| newest.spec.hash != hash) {
+    let is_new = |newest: &Arc<Release>| newest.spec.hash != hash || planted::is(Bug::AppForgetsItsReleases);
+    if world.releases.last().is_none_or(is_new) {
         match next_release(world, hash, secrets) {
-            Some(release) => plan.create(&release),
+            Some(release) => {
+                // Of two instances one may still see the spec, or a Secret, of before: each would make what the other
+                // has just replaced, again and again.
+                if !planted::is(Bug::AppMakesUnconfirmed) {
+                    plan.confirm(world.app.as_ref());
+                    world.named_secrets.iter().for_each(|secret| plan.confirm(secret.as_ref()));
+                }
+                plan.create(&release);
+            }
             None => {
                 let text = "no Node has told which interpreters it has".to_owned();
                 say(&mut plan, world, AppPhase::Pending, Some((Reason::WaitingForNode, text)));
@@ -156,7 +168,10 @@ fn say(plan: &mut Plan, world: &World, phase: AppPhase, blocked: Option<(Reason,
     let current = current(world);
     let target = world.releases.last();
     plan.set_status(&AppStatus {
-        observed_generation: world.app.metadata.generation,
+        observed_generation: match phase {
+            AppPhase::Releasing if planted::is(Bug::StatusTellsOldGeneration) => Some(1),
+            _ => world.app.metadata.generation,
+        },
         current_release: current.map(|release| release.name_any()),
         target_release: target.map(|release| release.name_any()),
         phase: Some(phase),
@@ -173,8 +188,13 @@ fn say(plan: &mut Plan, world: &World, phase: AppPhase, blocked: Option<(Reason,
         Some(problem) if phase == AppPhase::Running => (String::from(Reason::PortInUse), problem.clone()),
         _ => (reason, message),
     };
+    let message = match planted::is(Bug::StatusTellsSecret) {
+        true => secret_values(world),
+        false => message,
+    };
     let available = current.is_some() && world.deployments.iter().all(|deployment| is_available(deployment));
-    let ready = phase == AppPhase::Running && available && port_in_use.is_none();
+    let runs = phase == AppPhase::Running || planted::is(Bug::ReadyTooEarly);
+    let ready = runs && available && port_in_use.is_none();
     let stalled = matches!(phase, AppPhase::Invalid | AppPhase::Failed);
     let generation = world.app.metadata.generation;
     let condition = |type_: &str, status: bool, reason: &str, message: &str| Condition {
@@ -197,6 +217,14 @@ fn say(plan: &mut Plan, world: &World, phase: AppPhase, blocked: Option<(Reason,
         condition("Stalled", stalled, &reason, if stalled { &message } else { "" }),
         condition("Available", available, unavailable, ""),
     ];
+}
+
+/// What must never be told: only a planted mistake asks for it.
+fn secret_values(world: &World) -> String {
+    let data = world.named_secrets.iter().filter_map(|secret| secret.data.as_ref());
+    let values =
+        data.flat_map(|data| data.values()).map(|value| String::from_utf8_lossy(&value.0).into_owned());
+    values.collect()
 }
 
 /// Reason and message of the newest Release's own `Ready` condition, with its name in front.

@@ -23,6 +23,7 @@ use kube::ResourceExt;
 
 use super::{objects, pods};
 use crate::identity;
+use crate::planted::{self, Bug};
 use crate::reason::Reason;
 
 /// Attempts of a Release up to which a build that was cut off begins again by itself.
@@ -96,7 +97,12 @@ pub(super) fn plan(world: &World) -> Plan {
     let step = match phase {
         ReleasePhase::Pending => pending(world, app, attempt, &mut plan),
         ReleasePhase::Building => building(world, attempt, &mut plan),
-        ReleasePhase::Migrating => migrating(world, attempt, &mut plan),
+        ReleasePhase::Migrating => {
+            if planted::is(Bug::RollsOutTooEarly) {
+                let _ = ensure(world, &world.release, app, attempt, &mut plan);
+            }
+            migrating(world, attempt, &mut plan)
+        }
         ReleasePhase::RollingOut => rolling_out(world, app, attempt, &mut plan),
         ReleasePhase::RollingBack => rolling_back(world, app, &mut plan),
         ReleasePhase::Active => active(world, app, attempt, &mut plan),
@@ -151,10 +157,19 @@ fn pending(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
             "a newer release was asked for before this one began",
         );
     }
-    if let Some(other) = world.siblings.iter().find(|other| is_on_its_way(other)) {
+    let waits = !planted::is(Bug::ReleaseDoesNotWait);
+    if let Some(other) = world.siblings.iter().find(|other| waits && is_on_its_way(other)) {
+        if planted::is(Bug::NewerReleaseEndsCommand) {
+            world
+                .pods
+                .iter()
+                .filter(|pod| pods::has_role(pod, "release"))
+                .for_each(|pod| plan.delete(pod.as_ref()));
+        }
         return wait(Reason::WaitingForRelease, format!("release {} is {}", other.name_any(), other.phase()));
     }
-    if let Some(pod) = world.pods.iter().find(|pod| pods::has_role(pod, "release") && pods::is_live(pod)) {
+    let runs = |pod: &&Arc<Pod>| waits && pods::has_role(pod, "release") && pods::is_live(pod);
+    if let Some(pod) = world.pods.iter().find(runs) {
         let release = pod.labels().get(LABEL_RELEASE).cloned().unwrap_or_default();
         return wait(Reason::WaitingForCommand, format!("the release command of {release} still runs"));
     }
@@ -241,7 +256,8 @@ fn migrating(world: &World, attempt: u32, plan: &mut Plan) -> Step {
     let record = |outcome: &str, by: String| {
         Some(Migration { identity: identity.clone(), outcome: outcome.to_owned(), by })
     };
-    if let Some(by) = succeeded_before(world, &identity) {
+    let before = succeeded_before(world, &identity);
+    if let Some(by) = before.filter(|_| !planted::is(Bug::CommandForgetsEarlierSuccess)) {
         let message = format!("the release command already succeeded for {by}");
         let step = Step::new(ReleasePhase::RollingOut, Reason::RollingOut, message);
         return Step { migration: record("Skipped", by), ..step };
@@ -258,6 +274,9 @@ fn migrating(world: &World, attempt: u32, plan: &mut Plan) -> Step {
             Step::new(ReleasePhase::Migrating, Reason::Migrating, message)
         }
         Some(Outcome::Succeeded) => {
+            if let Some(job) = world.job(&name).filter(|_| planted::is(Bug::JobGoesBeforeItsRecord)) {
+                plan.delete(job.as_ref());
+            }
             let step =
                 Step::new(ReleasePhase::RollingOut, Reason::RollingOut, "the release command succeeded");
             Step { migration: record("Succeeded", name), ..step }
@@ -452,6 +471,9 @@ fn active(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
         .iter()
         .find(|other| other.phase() == ReleasePhase::Active && other.spec.number > world.release.spec.number);
     if let Some(newer) = newer {
+        if planted::is(Bug::ClaimsAreDeleted) {
+            world.claims.iter().for_each(|claim| plan.delete(claim.as_ref()));
+        }
         return Step::new(
             ReleasePhase::Superseded,
             Reason::Superseded,
@@ -463,6 +485,10 @@ fn active(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
     if !world.siblings.iter().any(|other| is_on_its_way(other)) && holder_is_done(world, attempt) {
         let _ = ensure(world, &world.release, app, attempt, plan);
         remove_surplus(world, &world.release, plan);
+    }
+    if planted::is(Bug::StatusIsNeverTheSame) {
+        plan.again_in(std::time::Duration::from_secs(600));
+        return Step::new(ReleasePhase::Active, Reason::Serving, world.now.to_string());
     }
     Step::new(ReleasePhase::Active, Reason::Serving, serving_text(&wanted))
 }
@@ -481,6 +507,9 @@ fn holder_is_done(world: &World, attempt: u32) -> bool {
 
 /// Deletes Deployments and Services of processes that the Release does not have.
 fn remove_surplus(world: &World, release: &Release, plan: &mut Plan) {
+    if planted::is(Bug::SurplusStays) {
+        return;
+    }
     let keep: Vec<String> =
         release.spec.processes.keys().map(|process| format!("{}-{process}", release.spec.app)).collect();
     for deployment in &world.deployments {
@@ -512,7 +541,7 @@ fn write(plan: &mut Plan, world: &World, attempt: u32, step: Step) {
         phase: Some(step.phase),
         attempt: Some(attempt),
         entered: if fresh { Default::default() } else { before.entered },
-        migration: step.migration.or(before.migration),
+        migration: step.migration.or(before.migration.filter(|_| !planted::is(Bug::StatusForgetsSuccess))),
         failure: step.failure,
         conditions: Vec::new(),
     };

@@ -162,9 +162,10 @@ impl World {
 
     fn act(&mut self, action: &Action) -> bool {
         match action {
-            Action::Confirm(..) | Action::ConfirmOwned(_) => {
-                unreachable!("this engine's plans do not confirm")
-            }
+            Action::Confirm(target, version) => self
+                .get(&target.resource.kind, &target.name)
+                .is_some_and(|object| object["metadata"]["resourceVersion"] == **version),
+            Action::ConfirmOwned(_) => unreachable!("this engine's plans do not confirm what is owned"),
             Action::Create(object) => {
                 self.create(object.value.clone());
                 true

@@ -19,13 +19,9 @@ use kube::ResourceExt;
 
 use crate::error::{Error, Reason};
 use crate::seal::Opened;
-use crate::secret::{self, State, conditions};
+use crate::secret::{self, PENDING_WAIT, REFUSED_WAIT, RETRY_WAIT, State, conditions};
 use crate::{access, rotation};
 
-/// How soon KMS is looked at again while an answer is on its way.
-const KMS_PENDING_WAIT: Duration = Duration::from_millis(100);
-/// How soon what may get better by itself is tried again.
-const RETRY_WAIT: Duration = Duration::from_secs(30);
 /// Most failing values that a status lists.
 const FAILURES_MAX: usize = 50;
 
@@ -67,7 +63,9 @@ pub(super) fn plan(world: &World) -> Plan {
         let transient = failures.iter().any(|(_, error)| error.is_transient());
         if transient {
             let pending = failures.iter().any(|(_, error)| error.reason() == Reason::AskingKms);
-            plan.again_in(if pending { KMS_PENDING_WAIT } else { RETRY_WAIT });
+            plan.again_in(if pending { PENDING_WAIT } else { RETRY_WAIT });
+        } else if failures.iter().any(|(_, error)| matches!(error, Error::Kms { .. })) {
+            plan.again_in(REFUSED_WAIT);
         }
         State {
             ready: false,

@@ -11,7 +11,7 @@ use super::splice::{self, Edits};
 use super::{DECRYPTED, DataEntry, DataKeys, ENCRYPTED, FileError, FileResult, Found, find_all, plain, view};
 use crate::error::Error;
 use crate::seal::value::looks_sealed;
-use crate::seal::{Binding, DataKey, Keyring, Recipient, SealedValue, wrapping};
+use crate::seal::{Binding, DataKey, Keyring, Opened, Recipient, SealedValue, wrapping};
 
 /// What sealing needs to know besides the file.
 pub struct Sealing<'a> {
@@ -24,6 +24,15 @@ pub struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
+    /// When a value is set that comes in the place of another: later than that one, though it be in the same second, since
+    /// what uses the Secret is told by the time that there is another value.
+    pub(crate) fn set_at(&self, before: &Opened, value: &[u8]) -> u64 {
+        match before.value.as_slice() == value {
+            true => self.now_s,
+            false => self.now_s.max(before.set_at_s.saturating_add(1)),
+        }
+    }
+
     /// The time as a data key carries it.
     pub(crate) fn created(&self) -> String {
         let seconds = i64::try_from(self.now_s).unwrap_or_default();
@@ -209,7 +218,8 @@ impl<'a> Object<'a> {
         let opened = before.and_then(|text| self.open_original(&entry.key, &text).ok());
         let set_at_s = match opened {
             Some(opened) if opened.value.as_slice() == plain => opened.set_at_s,
-            _ => self.sealing.now_s,
+            Some(opened) => self.sealing.set_at(&opened, plain),
+            None => self.sealing.now_s,
         };
         SealedValue::seal(key, &self.binding, &entry.key, plain, set_at_s)
             .map(|sealed| sealed.to_string())

@@ -35,13 +35,18 @@ pub fn set(
     }
     let binding = found.binding()?;
     let mut wrapped = found.spec.keys.clone();
-    let data_key = if blind {
-        blind_key(&found, &binding, sealing, &mut wrapped)?
+    let (data_key, set_at_s) = if blind {
+        (blind_key(&found, &binding, sealing, &mut wrapped)?, sealing.now_s)
     } else {
         let keys = found.data_keys(&binding, sealing.keyring);
-        choose(&found, &keys, &binding, sealing, &mut wrapped)?
+        let before = || {
+            let before = SealedValue::parse(found.entry(key)?.text.as_deref()?).ok()?;
+            before.open(keys.get(&before.key_id).ok()?, &binding, key).ok()
+        };
+        let set_at_s = before().map_or(sealing.now_s, |before| sealing.set_at(&before, value));
+        (choose(&found, &keys, &binding, sealing, &mut wrapped)?, set_at_s)
     };
-    let sealed = SealedValue::seal(&data_key, &binding, key, value, sealing.now_s)
+    let sealed = SealedValue::seal(&data_key, &binding, key, value, set_at_s)
         .map_err(|error| found.error(&error))?
         .to_string();
     let mut edits = Edits::default();

@@ -12,6 +12,9 @@ use super::back::Sealing;
 use super::{ENCRYPTED, FileError, FileResult, Found};
 use crate::seal::{Binding, DataKey, SealedValue, wrapping};
 
+/// Where `kubectl apply` keeps what it was given.
+const ANNOTATION_LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A Secret in plaintext. Its values are gone from memory when dropped.
 #[derive(Clone, Default)]
 pub struct PlainSecret {
@@ -63,11 +66,14 @@ impl PlainSecret {
         for (key, value) in map(&value["stringData"], "stringData")? {
             data.insert(key, Zeroizing::new(value.into_bytes()));
         }
+        let mut annotations = map(&value["metadata"]["annotations"], "metadata.annotations")?;
+        // What `kubectl apply` leaves there is the whole Secret, in plaintext.
+        annotations.remove(ANNOTATION_LAST_APPLIED);
         Ok(Some(PlainSecret {
             namespace: text(&value["metadata"]["namespace"]),
             type_: text(&value["type"]),
             labels: map(&value["metadata"]["labels"], "metadata.labels")?,
-            annotations: map(&value["metadata"]["annotations"], "metadata.annotations")?,
+            annotations,
             name,
             data,
         }))

@@ -8,6 +8,7 @@ use super::back::{Sealing, put};
 use super::check::{Meant, check};
 use super::splice::{self, Edits, entry, find};
 use super::{FileError, FileResult, Found, find_all};
+use crate::seal::checks::{Check, on};
 use crate::seal::{DataKey, Recipient, SealedValue, wrapping};
 
 /// Re-wraps the data keys of every object of a file for other recipients. Values stay as they are: whoever could read
@@ -43,7 +44,12 @@ pub fn rekey(text: &str, sealing: &Sealing<'_>) -> FileResult<String> {
     change_all(text, |found, edits| {
         let binding = found.binding()?;
         let keys = found.data_keys(&binding, sealing.keyring);
-        let new = DataKey::generate().map_err(|error| found.error(&error))?;
+        let new = match found.spec.keys.first() {
+            // For the attack tests: what rekey is worth without a new key.
+            Some(old) if !on(Check::NewDataKey) => keys.get(&old.id).cloned(),
+            _ => DataKey::generate(),
+        };
+        let new = new.map_err(|error| found.error(&error))?;
         let mut data = Vec::new();
         for entry in &found.data {
             let at = |message: String| FileError::at(&found.document, entry.node, message);
@@ -59,7 +65,10 @@ pub fn rekey(text: &str, sealing: &Sealing<'_>) -> FileResult<String> {
         }
         let recipients = wanted(found, sealing)?;
         let wrapped = wrapping::wrap(&new, &binding, &recipients, &sealing.created(), sealing.keyring);
-        let wrapped = vec![wrapped.map_err(|error| found.error(&error))?];
+        let mut wrapped = vec![wrapped.map_err(|error| found.error(&error))?];
+        if !on(Check::OldKeysGo) {
+            wrapped.extend(found.spec.keys.clone());
+        }
         replace_keys(edits, found, &wrapped)?;
         Ok(Meant { index: found.index, keys: wrapped, data })
     })
@@ -114,7 +123,7 @@ pub(crate) fn replace_keys(edits: &mut Edits, found: &Found, keys: &[WrappedKey]
     // The whole list, from the line behind its key.
     let (key, _) = spec.and_then(|spec| entry(document, spec, "keys")).ok_or_else(cannot)?;
     let text = document.text();
-    let indent = splice::column(text, document.node(key).range().start);
+    let indent = splice::indentation(text, document.node(key).range().start);
     let first = document.node(node).range().start;
     let start = text[..first].rfind('\n').map_or(0, |end| end + 1);
     let start = start.max(document.node(key).range().end);
@@ -144,7 +153,7 @@ fn insert_keys(edits: &mut Edits, found: &Found, keys: &[WrappedKey]) -> Option<
             let written = splice::flow(&value);
             edits.replace(range.clone(), if range.is_empty() { format!(" {written}") } else { written });
         } else {
-            let indent = splice::column(text, document.node(key).range().start);
+            let indent = splice::indentation(text, document.node(key).range().start);
             let at = range.end + splice::line_length(&text[range.end..]);
             edits.replace(range, "");
             edits.replace(at..at, splice::block_lines(&value, indent, splice::line_end(text, at)));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use dodai_yaml::{Document, NodeId, NodeKind};
+
 use super::{DataKeys, FileResult, Found, documents, find_all, splice};
 use crate::error::Error;
 use crate::rules::Rules;
@@ -53,21 +55,7 @@ pub struct Seen(BTreeMap<[u8; 32], String>);
 pub fn lint(text: &str, context: &Context<'_>, seen: &mut Seen) -> FileResult<Vec<Finding>> {
     let mut findings = Vec::new();
     for document in documents(text)? {
-        let at = |path: &[&str]| splice::find(&document, path);
-        let scalar = |path: &[&str]| at(path).and_then(|node| splice::scalar_text(&document, node));
-        if scalar(&["kind"]) == Some("Secret")
-            && scalar(&["apiVersion"]) == Some("v1")
-            && [&["data"], &["stringData"]].into_iter().any(|path| at(path).is_some())
-        {
-            let position = document.start();
-            findings.push(Finding {
-                severity: Severity::Error,
-                rule: "PlaintextSecret",
-                position: (position.line, position.column),
-                message: "a Secret in plaintext: `dodai secret encrypt` makes an EncryptedSecret of it"
-                    .into(),
-            });
-        }
+        plaintext(&document, document.root_id(), 0, &mut findings);
     }
     for found in find_all(text)? {
         let mut object = Object { found: &found, context, findings: &mut findings };
@@ -75,6 +63,62 @@ pub fn lint(text: &str, context: &Context<'_>, seen: &mut Seen) -> FileResult<Ve
     }
     findings.sort_by_key(|finding| finding.position);
     Ok(findings)
+}
+
+/// Deepest list in a list.
+const LISTS_MAX: usize = 4;
+
+/// Tells of Secrets in plaintext: by themselves, in a `List`, as literals of a generator of kustomize.
+fn plaintext(document: &Document, node: NodeId, depth: usize, findings: &mut Vec<Finding>) {
+    let scalar = |node: NodeId, name: &str| {
+        splice::entry(document, node, name).and_then(|(_, value)| splice::scalar_text(document, value))
+    };
+    let mut tell = |severity, at: NodeId, message: &str| {
+        let position = document.position_at(document.node(at).range().start);
+        findings.push(Finding {
+            severity,
+            rule: "PlaintextSecret",
+            position: (position.line, position.column),
+            message: message.to_owned(),
+        });
+    };
+    if scalar(node, "kind") == Some("Secret") && scalar(node, "apiVersion") == Some("v1") {
+        // What SOPS encrypted stays as it is; a value that it left in plaintext does not pass for one.
+        let is_sops = splice::entry(document, document.root_id(), "sops").is_some();
+        let values =
+            ["data", "stringData"].into_iter().filter_map(|name| splice::entry(document, node, name));
+        let open = |(_, values): (NodeId, NodeId)| match &document.node(values).kind {
+            NodeKind::Mapping { entries, .. } => entries.iter().any(|(_, value)| {
+                !splice::scalar_text(document, *value)
+                    .is_some_and(|text| is_sops && (text.is_empty() || text.starts_with("ENC[AES256_GCM,")))
+            }),
+            // All of it in one: an alias, a template of another tool.
+            _ => !splice::is_null(document, values),
+        };
+        if values.into_iter().any(open) {
+            let message = "a Secret in plaintext: `dodai secret encrypt` makes an EncryptedSecret of it";
+            tell(Severity::Error, node, message);
+        }
+    }
+    let items =
+        |name: &str| match splice::entry(document, node, name).map(|(_, list)| &document.node(list).kind) {
+            Some(NodeKind::Sequence { items, .. }) => items.clone(),
+            _ => Vec::new(),
+        };
+    for generator in items("secretGenerator") {
+        if let Some((_, literals)) = splice::entry(document, generator, "literals")
+            && !splice::is_null(document, literals)
+        {
+            let message =
+                "literals of `secretGenerator` are plaintext in git: an EncryptedSecret keeps them sealed";
+            tell(Severity::Warning, literals, message);
+        }
+    }
+    if depth < LISTS_MAX && scalar(node, "kind").is_some_and(|kind| kind.ends_with("List")) {
+        for item in items("items") {
+            plaintext(document, item, depth + 1, findings);
+        }
+    }
 }
 
 struct Object<'a> {

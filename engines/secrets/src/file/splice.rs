@@ -136,6 +136,13 @@ pub(crate) fn column(text: &str, at: usize) -> usize {
     text[start..at].chars().count()
 }
 
+/// The indentation of the line of a byte: where an entry begins that has a `?` or an anchor before its key.
+pub(crate) fn indentation(text: &str, at: usize) -> usize {
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..at].trim_start_matches('\u{feff}');
+    line.len() - line.trim_start_matches(' ').len()
+}
+
 /// Where the last line of a node in block style ends, before its line break.
 pub(crate) fn end_of_lines(document: &Document, node: NodeId) -> usize {
     let text = document.text();
@@ -172,7 +179,7 @@ pub(crate) fn insert_entry(
         NodeKind::Mapping { entries, style: StructureStyle::Block } => {
             let first = document.node(entries.first()?.0).range().start;
             let at = end_of_lines(document, mapping);
-            let indent = column(text, first);
+            let indent = indentation(text, first);
             edits.replace(at..at, block_lines(&single, indent, line_end(text, at)));
         }
         NodeKind::Mapping { entries, style: StructureStyle::Flow } => {
@@ -190,7 +197,7 @@ pub(crate) fn insert_entry(
                 edits.replace(node.range(), if empty { format!(" {written}") } else { written });
             } else {
                 let start = document.node(key_node).range().start;
-                let indent = column(text, start) + 2;
+                let indent = indentation(text, start) + 2;
                 // Its tail (a comment) stays on the line of the key.
                 let at = node.range().end + line_length(&text[node.range().end..]);
                 edits.replace(node.range(), "");

@@ -73,7 +73,8 @@ fn show(found: &Found, keyring: &Keyring, edits: &mut Edits, closed: &mut Vec<Cl
             Ok(opened) => match written(found, entry, &opened.value) {
                 Some((range, text)) => edits.replace(range, text.as_str()),
                 None => {
-                    return Err(FileError::at(document, entry.node, "a value with a tag cannot be shown"));
+                    let error = Error::Malformed("binary behind a tag of YAML, which cannot be shown");
+                    closed.push(Closed { object: found.display_name(), key: entry.key.clone(), error });
                 }
             },
             Err(error) => closed.push(Closed { object: found.display_name(), key: entry.key.clone(), error }),
@@ -103,10 +104,16 @@ pub(crate) fn written(
     let inline = !splice::is_block(document, entry.node);
     // A block may not follow a tag that was not made for it, nor end a file that does not end in a line break.
     let block = (same_line && line_break && inline && !flow)
-        .then(|| (splice::column(text, key_range.start) + 2, splice::line_end(text, tail.end)));
+        .then(|| (splice::column(text, key_range.start) + 2, splice::line_end(text, tail.end)))
+        .filter(|(indent, _)| !is_swallowed(&text[tail.end..], *indent));
     let is_binary = std::str::from_utf8(value).is_err();
     if is_binary && node.tag.is_some() {
-        return None;
+        // Bytes have a tag of their own, in the place of the one for texts.
+        let before = text[..node.range().start].trim_end_matches([' ', '\t']).strip_suffix("!!str")?;
+        let Written::Inline(written) = plain::write(value, flow, None) else { return None };
+        let tail = if inline { "" } else { &text[tail] };
+        let written = Zeroizing::new(format!("{}{tail}", *written));
+        return Some((before.len()..splice::span(document, entry.node).end, written));
     }
     Some(match plain::write(value, flow, block) {
         Written::Inline(written) if inline => (splice::span(document, entry.node), written),
@@ -120,4 +127,18 @@ pub(crate) fn written(
             (node.range().start..tail.end, written)
         }
     })
+}
+
+/// Whether a block of this indentation would take in what follows it: a comment far to the right, a line of many blanks.
+fn is_swallowed(rest: &str, indent: usize) -> bool {
+    for line in rest.lines().skip(1) {
+        let blanks = line.len() - line.trim_start_matches(' ').len();
+        if !line.trim().is_empty() {
+            return blanks >= indent;
+        }
+        if blanks > indent {
+            return true;
+        }
+    }
+    false
 }

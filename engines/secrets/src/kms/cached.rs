@@ -38,12 +38,22 @@ pub struct Cached {
     runtime: Handle,
     entries: Arc<Mutex<HashMap<[u8; 32], Entry>>>,
     calls: Arc<Semaphore>,
+    kept: Duration,
+    refused: Duration,
 }
 
 impl Cached {
     /// Calls are made on this runtime.
     pub fn new(client: Arc<AwsKms>, runtime: Handle) -> Cached {
-        Cached { client, runtime, entries: Arc::default(), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
+        let calls = Arc::new(Semaphore::new(CALLS_MAX));
+        Cached { client, runtime, entries: Arc::default(), calls, kept: KEPT, refused: REFUSED }
+    }
+
+    /// With other times for which data keys and refusals are remembered.
+    #[must_use]
+    pub fn remembering(mut self, kept: Duration, refused: Duration) -> Cached {
+        (self.kept, self.refused) = (kept, refused);
+        self
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Entry>> {
@@ -97,10 +107,10 @@ impl Kms for Cached {
         self.runtime.spawn(async move {
             // Never closed.
             let _permit = this.calls.acquire().await;
-            let answer = this.client.decrypt(&arn, &wrapped, &context).await;
+            let answer = super::patiently(|| this.client.decrypt(&arn, &wrapped, &context)).await;
             let entry = match answer {
-                Ok(key) => Entry::Known(key, Instant::now() + KEPT),
-                Err(error) => Entry::Refused(error, Instant::now() + REFUSED),
+                Ok(key) => Entry::Known(key, Instant::now() + this.kept),
+                Err(error) => Entry::Refused(error, Instant::now() + this.refused),
             };
             this.lock().insert(id, entry);
         });

@@ -1,6 +1,10 @@
 //! Credentials of AWS, in the usual order: environment, shared config and profiles, web identity, container, instance.
 //!
-//! Left out: `credential_process` (no program is run for a key), SSO sessions.
+//! A profile may also name a program ([`process`]) or a session of SSO ([`sso`]). Left out: MFA (`mfa_serial`), which needs
+//! a person each time.
+
+mod process;
+mod sso;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,6 +49,11 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
+    /// Whether they are good now.
+    fn is_alive(&self) -> bool {
+        self.expires_at_s.is_none_or(|end| now_s() < end)
+    }
+
     /// Whether they are still good for a while.
     pub(super) fn is_fresh(&self) -> bool {
         self.expires_at_s.is_none_or(|end| now_s() + EARLY_S < end)
@@ -192,12 +201,17 @@ impl Profiles {
             }
             let source = match (get("source_profile"), get("credential_source").map(|source| source.as_str()))
             {
-                (Some(source), _) if source.as_str() == profile => self.fixed(profile).map(Ok),
+                (Some(source), _) if source.as_str() == profile => self.own(profile, way).await,
                 (Some(source), _) => Box::pin(self.credentials(source, way, depth + 1)).await,
                 (None, Some("EcsContainer")) => container(way).await,
                 (None, Some("Ec2InstanceMetadata")) => Some(instance(way).await),
                 _ => None,
             };
+            if get("mfa_serial").is_some() {
+                return Some(Err(format!(
+                    "the role of profile `{profile}` asks for MFA: export credentials of a session that has it"
+                )));
+            }
             return match source {
                 Some(Ok(source)) => {
                     Some(assume_role(way, &source, role, get("external_id").map(|id| id.as_str())).await)
@@ -206,7 +220,21 @@ impl Profiles {
                 None => Some(Err(format!("the profile `{profile}` has no source for its role"))),
             };
         }
-        self.fixed(profile).map(Ok)
+        self.own(profile, way).await
+    }
+
+    /// What a profile has without another's help: a key pair, a session, a program.
+    async fn own(&self, profile: &str, way: Way<'_>) -> Option<Result<Credentials, String>> {
+        if let Some(fixed) = self.fixed(profile) {
+            return Some(Ok(fixed));
+        }
+        let section = self.0.get(profile)?;
+        if section.contains_key("sso_session") || section.contains_key("sso_start_url") {
+            let session = section.get("sso_session").map(|name| format!("sso-session {}", name.as_str()));
+            let session = session.and_then(|name| self.0.get(&name));
+            return Some(sso::credentials(profile, section, session, way).await);
+        }
+        Some(process::credentials(profile, section.get("credential_process")?).await)
     }
 
     fn fixed(&self, profile: &str) -> Option<Credentials> {
@@ -222,9 +250,10 @@ impl Profiles {
 
 /// Where STS answers.
 fn sts_endpoint(way: Way<'_>) -> String {
-    way.env("AWS_ENDPOINT_URL_STS")
-        .or_else(|| way.env("AWS_ENDPOINT_URL"))
-        .unwrap_or_else(|| format!("https://sts.{}.amazonaws.com", way.region))
+    way.env("AWS_ENDPOINT_URL_STS").or_else(|| way.env("AWS_ENDPOINT_URL")).unwrap_or_else(|| {
+        let end = if way.region.starts_with("cn-") { ".cn" } else { "" };
+        format!("https://sts.{}.amazonaws.com{end}", way.region)
+    })
 }
 
 fn encode(text: &str) -> String {
@@ -413,7 +442,8 @@ fn from_json(value: &Value) -> Result<Credentials, String> {
     Ok(Credentials {
         key_id: text("AccessKeyId").ok_or_else(incomplete)?,
         secret_key: Zeroizing::new(text("SecretAccessKey").ok_or_else(incomplete)?),
-        token: text("Token").map(Zeroizing::new),
+        // `Token` from containers and instances, `SessionToken` from programs.
+        token: text("Token").or_else(|| text("SessionToken")).map(Zeroizing::new),
         expires_at_s: text("Expiration").and_then(|time| seconds(&time)),
     })
 }

@@ -13,6 +13,11 @@ use super::value::SealedValue;
 use super::wrapping::{rewrap, unwrap, wrap};
 use super::{Binding, DataKey, Recipient};
 use crate::error::{Error, KmsError, KmsErrorKind};
+use crate::file::back::Sealing;
+use crate::file::{change, find_all, keys, view};
+use crate::kms::Blocking;
+use crate::kms::aws::AwsKms;
+use crate::kms::credentials::Credentials;
 
 const CREATED: &str = "2026-11-26T10:00:00Z";
 
@@ -131,6 +136,22 @@ fn truncated_and_changed_values_are_refused() {
 }
 
 #[test]
+fn a_value_is_whole_or_nothing() {
+    let data_key = DataKey::generate().unwrap();
+    let sealed = SealedValue::seal(&data_key, &home(), "K", b"a plain value", 7).unwrap().to_string();
+    let open = |text: &str| SealedValue::parse(text).and_then(|value| value.open(&data_key, &home(), "K"));
+    matters("a value cut off", Check::Tag, || open(&sealed[..sealed.len() - 4]));
+    let other = if sealed.as_bytes()[sealed.len() - 30] == b'A' { "B" } else { "A" };
+    let mut changed = sealed.clone();
+    changed.replace_range(sealed.len() - 30..sealed.len() - 29, other);
+    matters("a value changed", Check::Tag, || open(&changed));
+    // What one gets without: something else than was sealed.
+    let got = without(Check::Tag, || open(&changed)).unwrap();
+    assert_ne!(&**got.value, b"a plain value");
+    assert_eq!(&**without(Check::Tag, || open(&sealed)).unwrap().value, b"a plain value");
+}
+
+#[test]
 fn an_exchanged_data_key_is_refused() {
     let (keyring, recipient) = person();
     let attack = || {
@@ -182,22 +203,40 @@ fn nobody_slips_into_the_recipients_or_drops_one() {
 }
 
 #[test]
-fn a_removed_recipient_reads_nothing_that_was_sealed_after_rekey() {
+fn rekey_ends_what_was_before() {
     let (alices, alice) = person();
     let (bobs, bob) = person();
-    let old = DataKey::generate().unwrap();
-    let old_wrapped = wrap(&old, &home(), &[alice.clone(), bob], CREATED, &alices).unwrap();
-    let old_value = SealedValue::seal(&old, &home(), "K", b"old", 7).unwrap();
-    // Bob keeps everything that he could read.
-    let bobs_key = unwrap(&old_wrapped, &home(), &bobs).unwrap();
-    let new = DataKey::generate().unwrap();
-    let new_wrapped = wrap(&new, &home(), &[alice], CREATED, &alices).unwrap();
-    let new_value = SealedValue::seal(&new, &home(), "K", b"new", 7).unwrap();
-    assert!(matches!(unwrap(&new_wrapped, &home(), &bobs), Err(Error::NoIdentity { .. })));
-    assert_eq!(new_value.open(&bobs_key, &home(), "K"), Err(Error::Refused));
-    // The old value is refused in the new object: its data key is not there.
-    assert_ne!(old_value.key_id, new_wrapped.id);
-    assert_eq!(old_value.open(&new, &home(), "K"), Err(Error::Refused));
+    let both = [alice.clone(), bob];
+    fn by<'a>(keyring: &'a Keyring, recipients: &'a [Recipient]) -> Sealing<'a> {
+        Sealing { keyring, recipients, now_s: 7 }
+    }
+    let empty = change::create("shop", "payments");
+    let before = change::set(&empty, None, "K", b"old", false, &by(&alices, &both)).unwrap();
+    let old = find_all(&before).unwrap().remove(0);
+    let old_value = old.data[0].text.clone().unwrap();
+    // Bob keeps everything that he could read, then is removed.
+    let bobs_key = unwrap(&old.spec.keys[0], &home(), &bobs).unwrap();
+    let only_alice = [alice];
+    let rekeyed = || keys::rekey(&before, &by(&alices, &only_alice)).unwrap();
+    let set = |text: &str| change::set(text, None, "K", b"new", false, &by(&alices, &only_alice)).unwrap();
+    let value = |text: &str| find_all(text).unwrap()[0].data[0].text.clone().unwrap();
+
+    let reads_on = || SealedValue::parse(&value(&set(&rekeyed())))?.open(&bobs_key, &home(), "K");
+    matters("what is sealed after a removal", Check::NewDataKey, reads_on);
+    assert_eq!(&**without(Check::NewDataKey, reads_on).unwrap().value, b"new");
+    let wrapped = find_all(&rekeyed()).unwrap()[0].spec.keys[0].clone();
+    assert!(matches!(unwrap(&wrapped, &home(), &bobs), Err(Error::NoIdentity { .. })));
+
+    // The old ciphertext put into the new object, by whoever can write git.
+    let put_back = || {
+        let after = set(&rekeyed());
+        let text = after.replace(&value(&after), &old_value);
+        let found = find_all(&text).unwrap().remove(0);
+        view::open(&found, "K", &old_value, &alices)
+    };
+    matters("an old value put back", Check::OldKeysGo, put_back);
+    assert_eq!(&**without(Check::OldKeysGo, put_back).unwrap().value, b"old");
+    assert!(matches!(put_back(), Err(Error::UnknownKey(_))));
 }
 
 /// A KMS that keeps what it encrypted in a table, with the context.
@@ -260,6 +299,27 @@ fn kms_is_asked_with_the_context_of_the_object_that_asks() {
         unwrap(&good, &elsewhere, &keyring).unwrap_err()
     });
     assert_eq!(weak, Error::RecipientsChanged(data_key.id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kms_itself_refuses_a_data_key_that_was_moved() {
+    let Some(moto) = super::moto::Moto::start().await else { return };
+    let credentials = Credentials {
+        key_id: "t".into(),
+        secret_key: Zeroizing::new("t".into()),
+        token: None,
+        expires_at_s: None,
+    };
+    let client = Arc::new(AwsKms::with(&moto.endpoint, credentials));
+    let keyring = Keyring { kms: Some(Arc::new(Blocking::new(client))), ..Keyring::default() };
+    let arn = Recipient::parse(&moto.key().await).unwrap();
+    let elsewhere = Binding { namespace: "attacker".into(), ..home() };
+    let attack = || {
+        let good = wrap(&DataKey::generate()?, &home(), std::slice::from_ref(&arn), CREATED, &keyring)?;
+        unwrap(&good, &elsewhere, &keyring)
+    };
+    // Our own MAC would see it too; here only what KMS does counts.
+    without(Check::RecipientsMac, || matters("a wrong context", Check::KmsContext, attack));
 }
 
 #[test]

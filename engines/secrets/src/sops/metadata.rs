@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::gpg::PgpError;
 use super::{Error, shamir};
 use crate::seal::Keyring;
 use crate::seal::recipient::region;
@@ -154,19 +155,23 @@ impl Group {
                 return Ok(part);
             }
         }
+        let mut asked = None;
         if let Some(pgp) = &keyring.pgp {
             for key in &self.pgp {
-                if let Some(part) = pgp.decrypt(key.enc.as_bytes()) {
-                    return Ok(part);
+                match pgp.decrypt(key.enc.as_bytes()) {
+                    Ok(part) => return Ok(part),
+                    Err(PgpError::Pending) => asked = Some(Error::PgpPending(key.fp.clone())),
+                    Err(PgpError::NoKey) => {}
                 }
             }
         }
-        let mut asked = None;
         if let Some(kms) = &keyring.kms {
             for key in self.kms.iter().filter(|key| region(&key.arn).is_some() && key.role.is_empty()) {
                 let Ok(blob) = STANDARD.decode(key.enc.trim()) else { continue };
                 match kms.decrypt(&key.arn, &blob, &key.context) {
                     Ok(part) => return Ok(part),
+                    // What is still under way may open it: that outweighs a refusal.
+                    Err(error) if matches!(asked, Some(Error::PgpPending(_))) => drop(error),
                     Err(error) => asked = Some(Error::Kms { arn: key.arn.clone(), error }),
                 }
             }

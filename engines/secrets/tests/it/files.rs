@@ -1,8 +1,8 @@
 //! Changes of files, as a person makes them.
 
-use dodai_secrets::file::{back, change, find_all, keys, view};
+use dodai_secrets::file::{back, change, find_all, keys, lint, view};
 
-use super::support::{file_with, person, sealing, value};
+use super::support::{NOW_S, file_with, person, sealing, value};
 
 #[test]
 fn a_value_is_set_changed_and_read_back() {
@@ -115,4 +115,43 @@ fn an_edit_seals_what_changed_and_keeps_the_rest() {
     let new = back::back(Some(&text), &edited, &sealing(&bob.keyring, &[])).unwrap();
     assert_eq!(value(&new, &alice.keyring, "E").unwrap(), "blind");
     assert_eq!(value(&new, &alice.keyring, "B").unwrap(), "two\nlines\n");
+}
+
+#[test]
+fn another_value_in_the_same_second_is_a_later_one() {
+    let alice = person();
+    let text = file_with(&alice, &[("A", "one")]);
+    let by_alice = sealing(&alice.keyring, &[]);
+    let time = |text: &str| {
+        let found = find_all(text).unwrap().remove(0);
+        view::open(&found, "A", found.data[0].text.as_deref().unwrap(), &alice.keyring).unwrap().set_at_s
+    };
+    let two = change::set(&text, None, "A", b"two", false, &by_alice).unwrap();
+    assert_eq!((time(&text), time(&two)), (NOW_S, NOW_S + 1));
+    let again = change::set(&two, None, "A", b"two", false, &by_alice).unwrap();
+    assert_eq!(time(&again), NOW_S, "the same value, set now");
+    let edited = view::view(&two, &alice.keyring).unwrap().text.replace("A: two", "A: three");
+    assert_eq!(time(&back::back(Some(&two), &edited, &by_alice).unwrap()), NOW_S + 2);
+}
+
+#[test]
+fn lint_finds_plaintext_wherever_it_is_and_lets_sops_be() {
+    let alice = person();
+    let rules = dodai_secrets::rules::Rules::default();
+    let found = |text: &str| {
+        let context = lint::Context { keyring: &alice.keyring, rules: &rules, path: "x.yaml", now_s: NOW_S };
+        let found = lint::lint(text, &context, &mut lint::Seen::default()).unwrap();
+        found.iter().map(|one| (one.rule, one.position.0)).collect::<Vec<_>>()
+    };
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n";
+    assert_eq!(found(&format!("{secret}stringData: {{A: b}}\n")), [("PlaintextSecret", 1)]);
+    assert_eq!(found(&format!("{secret}data:\n")), []);
+    let sops = "sops: {mac: x}\n";
+    assert_eq!(found(&format!("{secret}stringData: {{A: 'ENC[AES256_GCM,data:x]', B: ''}}\n{sops}")), []);
+    assert_eq!(found(&format!("{secret}stringData: {{A: 'ENC[AES256_GCM,data:x]', B: c}}\n{sops}")).len(), 1);
+    assert_eq!(found(&format!("{secret}stringData: {{A: 'ENC[AES256_GCM,data:x]'}}\n")).len(), 1);
+    let list = "apiVersion: v1\nkind: List\nitems:\n- kind: Secret\n  apiVersion: v1\n  data: {A: Yg==}\n- kind: ConfigMap\n";
+    assert_eq!(found(list), [("PlaintextSecret", 4)]);
+    let generator = "secretGenerator:\n- name: x\n  literals:\n  - A=b\n- name: y\n  files: [a]\n";
+    assert_eq!(found(generator), [("PlaintextSecret", 4)]);
 }

@@ -9,8 +9,10 @@ use fastrand::Rng;
 use super::support::{file_with, person, shared};
 
 const RUNS: usize = 300;
-/// Longest work for one input; far more than a debug build needs.
-const SLOW: Duration = Duration::from_secs(10);
+/// Longest work for one input; a thousand times what a debug build needs, so that a busy machine does not matter.
+const SLOW: Duration = Duration::from_secs(120);
+/// The seed, unless `DODAI_SECRETS_SEED` names another: a run is the same everywhere.
+const SEED: u64 = 20_261_126;
 
 fn corpus() -> Vec<Vec<u8>> {
     let alice = person();
@@ -96,7 +98,7 @@ type Target = fn(&[u8]);
 #[test]
 fn hostile_bytes_are_refused_without_a_panic() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let seed = number("DODAI_SECRETS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seed = number("DODAI_SECRETS_SEED").unwrap_or(SEED);
     println!("DODAI_SECRETS_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let corpus = corpus();

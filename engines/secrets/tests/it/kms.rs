@@ -1,10 +1,9 @@
 //! KMS against moto, and against answers that moto does not give (throttled, denied).
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,96 +15,33 @@ use dodai_secrets::kms::cached::Cached;
 use dodai_secrets::kms::credentials::{Credentials, Environment};
 use dodai_secrets::seal::{Keyring, Kms, Recipient};
 use k8s_openapi::api::core::v1::Secret;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use super::live::{Cluster, PATIENCE};
+use super::moto::Moto;
 use super::support::{sealing, value};
 
-const REGION: &str = "eu-west-1";
-
-fn credentials() -> Credentials {
+pub(crate) fn credentials(key_id: &str) -> Credentials {
     Credentials {
-        key_id: "test".into(),
+        key_id: key_id.into(),
         secret_key: Zeroizing::new("test".into()),
         token: None,
         expires_at_s: None,
     }
 }
 
-struct Moto {
-    child: Child,
-    endpoint: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Moto {
-    /// `None` without moto (`pip install 'moto[server,kms]'`).
-    async fn start() -> Option<Moto> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = Command::new("python3")
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
-            println!("skipped: moto not found");
-            return None;
-        };
-        let mut moto = Moto { child, endpoint: format!("http://127.0.0.1:{port}") };
-        let began = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            if matches!(moto.child.try_wait(), Ok(Some(_))) {
-                println!("skipped: moto does not run here");
-                return None;
-            }
-            assert!(began.elapsed() < PATIENCE, "moto does not listen");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Some(moto)
-    }
-
-    fn client(&self) -> Arc<AwsKms> {
-        Arc::new(AwsKms::with(&self.endpoint, credentials()))
-    }
-
-    /// A call that the client under test does not have.
-    async fn call(&self, action: &str, body: &Value) -> Value {
-        let body = body.to_string();
-        let host = self.endpoint.trim_start_matches("http://").to_owned();
-        let request = format!(
-            "POST / HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/x-amz-json-1.1\r\nx-amz-target: TrentService.{action}\r\n\
-             authorization: AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/kms/aws4_request, SignedHeaders=host, Signature=x\r\n\
-             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-        serde_json::from_str(&body).unwrap_or_default()
-    }
-
-    async fn key(&self) -> String {
-        let made = self.call("CreateKey", &json!({})).await;
-        made["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
-    }
+fn client(moto: &Moto) -> Arc<AwsKms> {
+    Arc::new(AwsKms::with(&moto.endpoint, credentials("test")))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kms_wraps_data_keys_under_the_context_of_the_object() {
     let Some(moto) = Moto::start().await else { return };
     let arn = moto.key().await;
-    assert!(arn.contains(REGION), "{arn}");
-    let client = moto.client();
+    assert!(arn.contains("eu-west-1"), "{arn}");
+    let client = client(&moto);
     let keyring = Keyring { kms: Some(Arc::new(Blocking::new(client.clone()))), ..Keyring::default() };
     let recipients = [Recipient::parse(&arn).unwrap()];
     let by_kms = sealing(&keyring, &recipients);
@@ -140,9 +76,9 @@ async fn the_controller_asks_kms_once_for_each_data_key() {
     let Some(moto) = Moto::start().await else { return };
     let arn = moto.key().await;
     let recipients = [Recipient::parse(&arn).unwrap()];
-    let sealer = Keyring { kms: Some(Arc::new(Blocking::new(moto.client()))), ..Keyring::default() };
+    let sealer = Keyring { kms: Some(Arc::new(Blocking::new(client(&moto)))), ..Keyring::default() };
     let by_kms = sealing(&sealer, &recipients);
-    let client = moto.client();
+    let client = client(&moto);
     let cached = Cached::new(client.clone(), tokio::runtime::Handle::current());
     let cluster = Cluster::start(Keyring { kms: Some(Arc::new(cached)), ..Keyring::default() }).await;
     let mut text = change::create("default", "payments");
@@ -164,7 +100,9 @@ async fn answers(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>) {
 }
 
 /// The same, and what it was asked.
-async fn recorded(answers: Vec<(u16, String)>) -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn recorded(
+    answers: Vec<(u16, String)>,
+) -> (String, Arc<AtomicUsize>, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let n = Arc::new(AtomicUsize::new(0));
@@ -221,8 +159,10 @@ async fn refusals_of_kms_are_told_apart() {
         ("KMSInternalException", KmsErrorKind::Unreachable),
     ] {
         let (endpoint, _) = answers(vec![refusal(name)]).await;
-        let error =
-            AwsKms::with(&endpoint, credentials()).decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err();
+        let error = AwsKms::with(&endpoint, credentials("test"))
+            .decrypt(arn, b"x", &BTreeMap::new())
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, kind, "{name}");
         assert!(error.message.contains("said the service"));
     }
@@ -230,21 +170,21 @@ async fn refusals_of_kms_are_told_apart() {
     let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
     let slow = refusal("ThrottlingException");
     let (endpoint, n) = answers(vec![slow.clone(), slow, good]).await;
-    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials("test"))));
     assert_eq!(blocking.decrypt(arn, b"x", &BTreeMap::new()).unwrap().as_slice(), b"key");
     assert_eq!(n.load(Ordering::SeqCst), 3);
     let (endpoint, n) = answers(vec![refusal("AccessDeniedException")]).await;
-    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials())));
+    let blocking = Blocking::new(Arc::new(AwsKms::with(&endpoint, credentials("test"))));
     assert!(blocking.decrypt(arn, b"x", &BTreeMap::new()).is_err());
     assert_eq!(n.load(Ordering::SeqCst), 1);
     // Nobody there, and nonsense.
-    let nobody = AwsKms::with("http://127.0.0.1:1", credentials());
+    let nobody = AwsKms::with("http://127.0.0.1:1", credentials("test"));
     assert_eq!(
         nobody.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind,
         KmsErrorKind::Unreachable
     );
     let (endpoint, _) = answers(vec![(200, "nonsense".into())]).await;
-    let odd = AwsKms::with(&endpoint, credentials());
+    let odd = AwsKms::with(&endpoint, credentials("test"));
     assert_eq!(odd.decrypt(arn, b"x", &BTreeMap::new()).await.unwrap_err().kind, KmsErrorKind::Unreachable);
 }
 
@@ -252,7 +192,7 @@ async fn refusals_of_kms_are_told_apart() {
 async fn a_refusal_is_kept_for_a_while() {
     let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
     let (endpoint, n) = answers(vec![refusal("DisabledException")]).await;
-    let client = Arc::new(AwsKms::with(&endpoint, credentials()));
+    let client = Arc::new(AwsKms::with(&endpoint, credentials("test")));
     let cached = Cached::new(client, tokio::runtime::Handle::current());
     let ask = || cached.decrypt(arn, b"x", &BTreeMap::new()).unwrap_err().kind;
     assert_eq!(ask(), KmsErrorKind::Pending);
@@ -269,7 +209,7 @@ async fn a_refusal_is_kept_for_a_while() {
 }
 
 /// The credentials with which KMS was asked, found in an environment of these variables.
-async fn asked_with(variables: &[(&str, String)]) -> Result<String, String> {
+pub(crate) async fn asked_with(variables: &[(&str, String)]) -> Result<String, String> {
     let arn = "arn:aws:kms:eu-west-1:111122223333:key/abc";
     let good = (200, json!({"Plaintext": STANDARD.encode("key")}).to_string());
     let (endpoint, _, heads) = recorded(vec![good]).await;

@@ -5,11 +5,12 @@ use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dodai_api::{SealedSecret, SopsSecret};
-use dodai_secrets::import;
 use dodai_secrets::seal::Keyring;
 use dodai_secrets::seal::keyring::parse_identities;
+use dodai_secrets::sealed::certificate::Certificate;
 use dodai_secrets::sealed::{self, Error, parse_keys};
 use dodai_secrets::sops::Format;
+use dodai_secrets::{export, import};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -159,4 +160,64 @@ async fn a_sealed_secret_opens_in_its_place_with_the_imported_key() {
     };
     let secret = cluster.until::<Secret>("mine", "the Secret", has).await.unwrap();
     assert_eq!(secret.metadata.labels.unwrap()["of"], "them");
+}
+
+#[test]
+fn what_is_exported_opens_with_the_key_of_the_certificate() {
+    let data = |name: &str| {
+        std::fs::read_to_string(
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name),
+        )
+        .unwrap()
+    };
+    let now: jiff::Timestamp = "2026-11-26T10:00:00Z".parse().unwrap();
+    let certificate = Certificate::parse(&data("sealing.crt"), now).unwrap();
+    let late = Certificate::parse(&data("sealing.crt"), "2200-01-01T00:00:00Z".parse().unwrap()).unwrap_err();
+    assert!(late.contains("the certificate ended at 2126-"), "{late}");
+    for bad in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &data("sealing.key")] {
+        assert!(Certificate::parse(bad, now).is_err());
+    }
+    let alice = person();
+    let keyring = Keyring { sealing_keys: parse_keys(&data("sealing.key")).unwrap(), ..Keyring::default() };
+    for scope in ["strict", "namespace", "cluster"] {
+        let spec = format!(
+            "spec:\n  scope: {scope}\n  template: {{type: team/x, metadata: {{labels: {{of: us}}}}}}"
+        );
+        let empty = change_to(&spec);
+        let recipients = [alice.recipient.clone()];
+        let by_alice = sealing(&alice.keyring, &recipients);
+        let one = dodai_secrets::file::change::set(&empty, None, "A", b"marker", false, &by_alice).unwrap();
+        let file = dodai_secrets::file::change::set(&one, None, "B", &[0, 255], false, &by_alice).unwrap();
+        let text = export::sealed(&file, &alice.keyring, &certificate).unwrap();
+        let object: SealedSecret = serde_json::from_value(dodai_yaml::from_str_json(&text).unwrap()).unwrap();
+        let plain = sealed::open(&object, &keyring).unwrap();
+        assert_eq!((plain.data["A"].as_slice(), plain.data["B"].as_slice()), (&b"marker"[..], &[0, 255][..]));
+        assert_eq!((plain.type_.as_deref(), plain.labels["of"].as_str()), (Some("team/x"), "us"));
+        let moved: SealedSecret = SealedSecret {
+            metadata: kube::core::ObjectMeta { name: Some("other".into()), ..object.metadata.clone() },
+            ..object
+        };
+        assert_eq!(sealed::open(&moved, &keyring).is_ok(), scope != "strict", "{scope}");
+        let secret = export::plaintext(&file, &alice.keyring).unwrap();
+        let secret = dodai_yaml::from_str_json(&secret).unwrap();
+        assert_eq!((&secret["kind"], &secret["data"]["A"]), (&json!("Secret"), &json!("bWFya2Vy")));
+        assert!(export::plaintext(&file, &person().keyring).is_err());
+    }
+    assert!(export::plaintext("a: b\n", &alice.keyring).is_err());
+}
+
+fn change_to(spec: &str) -> String {
+    format!("{}{spec}\n", dodai_secrets::file::change::create("default", "mine"))
+}
+
+#[test]
+fn what_kubectl_left_in_a_secret_is_not_carried_into_git() {
+    let alice = person();
+    let recipients = [alice.recipient.clone()];
+    let text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\n  namespace: ns\n  annotations:\n    keep: me\n    \
+                kubectl.kubernetes.io/last-applied-configuration: |\n      {\"data\":{\"A\":\"bWFya2Vy\"}}\ndata: {A: bWFya2Vy}\n";
+    let encrypted =
+        dodai_secrets::file::convert::encrypt_secrets(text, &sealing(&alice.keyring, &recipients));
+    let encrypted = encrypted.unwrap().unwrap();
+    assert!(encrypted.contains("keep: me") && !encrypted.contains("bWFya2Vy"), "{encrypted}");
 }

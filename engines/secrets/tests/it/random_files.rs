@@ -1,15 +1,18 @@
 //! Files in arbitrary YAML style: an edit that changes nothing gives back every byte, an edit of one value changes only
-//! its lines. `DODAI_SECRETS_SEED` sets the seed, `DODAI_SECRETS_RUNS` the number of files.
+//! its lines, other recipients and another data key leave every value and comment. The seeds are fixed; `DODAI_SECRETS_SEED` sets another, `DODAI_SECRETS_RUNS` the number of files of each.
 
 use std::fmt::Write;
 
-use dodai_secrets::file::{back, change, view};
+use dodai_secrets::file::{back, change, keys, view};
 use dodai_secrets::seal::{Binding, DataKey, SealedValue, wrapping};
 use fastrand::Rng;
 
 use super::support::{NOW_S, Person, opened, person, sealing};
 
-const RUNS: usize = 200;
+/// Files of each seed.
+const RUNS: usize = 25;
+/// The seeds of a run without `DODAI_SECRETS_SEED`.
+const SEEDS: [u64; 6] = [1, 7, 42, 1_000_003, 20_261_126, u64::MAX];
 
 struct Generated {
     text: String,
@@ -91,8 +94,20 @@ fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, S
     }
     let step = if rng.bool() { 2 } else { 4 };
     let (one, two) = (" ".repeat(step), " ".repeat(2 * step));
-    let comment = |rng: &mut Rng| ["", "", "  # a comment: with | and >", "   "][rng.usize(..4)];
-    let blank = |rng: &mut Rng| ["", "", "\n", "\n# between\n\n"][rng.usize(..4)];
+    let comment = |rng: &mut Rng| {
+        ["", "", "  # a comment: with | and >", "   ", " \t# ümlaut “quoted” 😀: 'x\"", "  #"][rng.usize(..6)]
+    };
+    let blank = |rng: &mut Rng| {
+        [
+            "",
+            "",
+            "\n",
+            "\n# between\n\n",
+            "            # far to the right\n",
+            "\n\n   \n",
+            "                \n",
+        ][rng.usize(..7)]
+    };
     let mut text = String::new();
     text.push_str(
         ["apiVersion: dodai.dev/v1alpha1\n", "apiVersion: \"dodai.dev/v1alpha1\"  # v\n"][rng.usize(..2)],
@@ -130,17 +145,35 @@ fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, S
     } else {
         let _ = writeln!(data_text, "{one}data:{}", comment(rng));
         for (key, sealed) in &data {
-            let written = match rng.u8(..8) {
+            let written = match rng.u8(..14) {
                 0 => format!("\"{sealed}\""),
                 1 => format!("'{sealed}'"),
                 2 => format!("|-\n{two}  {sealed}"),
                 3 => format!("&anchor_{key} {sealed}"),
                 4 => format!("\n{two}  {sealed}"),
+                5 => format!(">-  # folded\n{two}   {sealed}"),
+                6 => format!("|{step}-\n{two}{one}{sealed}"),
+                7 => format!("!!str {sealed}"),
+                8 => format!("\n{two}  # of this value\n{two}  \"{sealed}\""),
                 _ => sealed.clone(),
             };
-            let tail = if written.starts_with('|') { "" } else { comment(rng) };
-            let _ = writeln!(data_text, "{two}{key}: {written}{tail}");
-            data_text.push_str(blank(rng));
+            let is_block = written.starts_with(['|', '>']);
+            let tail = if is_block { "" } else { comment(rng) };
+            let shown_key = match rng.u8(..8) {
+                0 => format!("\"{key}\""),
+                1 => format!("'{key}' "),
+                2 => format!("&k_{key} {key}"),
+                _ => key.clone(),
+            };
+            let colon = if rng.u8(..10) == 0 && !written.starts_with('\n') { ":  \t" } else { ": " };
+            if rng.u8(..12) == 0 && !written.starts_with('\n') {
+                let _ = writeln!(data_text, "{two}? {shown_key}\n{two}: {written}{tail}");
+            } else {
+                let _ = writeln!(data_text, "{two}{shown_key}{colon}{written}{tail}");
+            }
+            let more = blank(rng);
+            // Far to the right it would be part of a block.
+            data_text.push_str(if is_block && more.starts_with("    ") { "" } else { more });
         }
     }
     let parts = if rng.bool() { [keys_text, data_text] } else { [data_text, keys_text] };
@@ -148,11 +181,37 @@ fn object(rng: &mut Rng, alice: &Person, name: &str, values: &mut Vec<(String, S
     text
 }
 
+/// A ConfigMap whose text looks like one of our objects.
+const DECOY: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: decoy\ndata:\n  file.yaml: |\n    apiVersion: dodai.dev/v1alpha1\n    kind: EncryptedSecret\n    metadata: {name: inner}\n    spec:\n      data:\n        KEY_0: v1:not:ours\n    ---\n  other: \"kind: EncryptedSecret\"\n";
+
+/// An object written as JSON, or as flow with comments and line breaks in it.
+fn whole_in_flow(
+    rng: &mut Rng,
+    alice: &Person,
+    name: &str,
+    values: &mut Vec<(String, String, Vec<u8>)>,
+) -> String {
+    let mut own = Vec::new();
+    let block = object(rng, alice, name, &mut own);
+    let json = dodai_yaml::from_str_json(&block).unwrap();
+    values.extend(own);
+    match rng.u8(..3) {
+        0 => format!("{json}\n"),
+        1 => format!("{}\n", serde_json::to_string_pretty(&json).unwrap()),
+        _ => format!("{}\n", serde_json::to_string_pretty(&json).unwrap().replace("{\n", "{ # opens\n")),
+    }
+}
+
 fn generate(rng: &mut Rng, alice: &Person) -> Generated {
     let mut values = Vec::new();
     let mut documents = Vec::new();
     for number in 0..rng.usize(1..4) {
         documents.push(object(rng, alice, &format!("object-{number}"), &mut values));
+        if rng.u8(..4) == 0 {
+            documents.push(whole_in_flow(rng, alice, &format!("flow-{number}"), &mut values));
+        }
+        documents.extend((rng.u8(..4) == 0).then(|| DECOY.to_owned()));
+        documents.extend((rng.u8(..6) == 0).then(|| "# nothing but a comment\n".to_owned()));
         if rng.bool() {
             documents.push(
                 "# not ours\nkind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: &d\n  a: >\n    folded\n    text\n\n  b: |+\n    kept\n\n\nmore: *d\n"
@@ -161,27 +220,45 @@ fn generate(rng: &mut Rng, alice: &Person) -> Generated {
         }
     }
     rng.shuffle(&mut documents);
-    let mut text = documents.join(["---\n", "--- # next\n", "\n---\n"][rng.usize(..3)]);
-    if rng.u8(..3) == 0 {
-        text.insert_str(0, "# head\n---\n");
+    let mut text = documents.join(
+        ["---\n", "--- # next\n", "\n---\n", "...\n---\n", "... # end\n# between\n---\n\n"][rng.usize(..5)],
+    );
+    match rng.u8(..8) {
+        0 | 1 => text.insert_str(0, "# head\n---\n"),
+        2 => text.insert_str(0, "%YAML 1.2\n# head\n---\n"),
+        3 => text.insert_str(0, "\n\n---\n---\n"),
+        4 => text.insert(0, '\u{feff}'),
+        _ => {}
     }
     if rng.u8(..4) == 0 {
         text.truncate(text.trim_end().len());
     }
-    if rng.u8(..3) == 0 {
-        text = text.replace('\n', "\r\n");
+    match rng.u8(..9) {
+        0..3 => text = text.replace('\n', "\r\n"),
+        // Both kinds of line ends, as tools that know only one leave them.
+        3 => {
+            let lines: Vec<&str> = text.split('\n').collect();
+            let mut mixed = lines[0].to_owned();
+            for line in &lines[1..] {
+                mixed.push_str(["\n", "\r\n"][rng.usize(..2)]);
+                mixed.push_str(line);
+            }
+            text = mixed;
+        }
+        _ => {}
     }
     Generated { text, values }
 }
 
 #[test]
 fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
-    let alice = person();
-    let seed = env("DODAI_SECRETS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let (alice, bob) = (person(), person());
     let runs = env("DODAI_SECRETS_RUNS").map_or(RUNS, |runs| runs as usize);
-    println!("DODAI_SECRETS_SEED={seed}");
-    let mut rng = Rng::with_seed(seed);
-    for run in 0..runs {
+    let seeds = env("DODAI_SECRETS_SEED").map_or(SEEDS.to_vec(), |seed| vec![seed]);
+    for (seed, run) in seeds.iter().flat_map(|seed| (0..runs).map(move |run| (*seed, run))) {
+        // Each file has a seed of its own, so that one can be looked at alone.
+        let mut rng = Rng::with_seed(seed.wrapping_mul(1_000_003).wrapping_add(run as u64));
+        let run = format!("{run} of DODAI_SECRETS_SEED={seed}");
         let Generated { text, values } = generate(&mut rng, &alice);
         let expected: Vec<(String, Vec<u8>)> =
             values.iter().map(|(object, key, value)| (format!("{object}/{key}"), value.clone())).collect();
@@ -189,7 +266,10 @@ fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
             list.sort();
             list
         };
-        assert_eq!(sorted(opened(&text, &alice.keyring)), sorted(expected.clone()), "run {run}:\n{text}");
+        let read = opened(&text, &alice.keyring);
+        let missing: Vec<_> =
+            expected.iter().filter(|one| !read.contains(one)).map(|(name, _)| name).collect();
+        assert!(missing.is_empty() && read.len() == expected.len(), "run {run}: {missing:?} of\n{text}");
         let shown = view::view(&text, &alice.keyring).unwrap();
         assert!(shown.closed.is_empty(), "run {run}: {:?}\n{text}", shown.closed);
         let again = back::back(Some(&text), &shown.text, &sealing(&alice.keyring, &[]));
@@ -219,6 +299,22 @@ fn an_edit_without_a_change_keeps_every_byte_and_one_change_only_its_lines() {
         let through = back::back(Some(&text), &edited.text, &sealing(&alice.keyring, &[]));
         let through = through.unwrap_or_else(|error| panic!("run {run}: {error}\n{}", &*edited.text));
         assert_eq!(sorted(opened(&through, &alice.keyring)), sorted(wanted), "run {run}");
+
+        // Other recipients, then another data key, in whatever style the list of keys is written.
+        let both = [alice.recipient.clone(), bob.recipient.clone()];
+        let rotated = keys::rotate(&text, &sealing(&alice.keyring, &both));
+        let rotated = rotated.unwrap_or_else(|error| panic!("run {run}: {error}\n{text}"));
+        assert_eq!(sorted(opened(&rotated, &bob.keyring)), sorted(expected.clone()), "run {run}\n{rotated}");
+        let rekeyed = keys::rekey(&rotated, &sealing(&bob.keyring, &both[1..]));
+        let rekeyed = rekeyed.unwrap_or_else(|error| panic!("run {run}: {error}\n{rotated}"));
+        assert_eq!(sorted(opened(&rekeyed, &bob.keyring)), sorted(expected.clone()), "run {run}\n{rekeyed}");
+        assert_eq!(opened(&rekeyed, &alice.keyring), [], "run {run}");
+        let comments = |text: &str| text.lines().filter(|line| line.trim_start().starts_with('#')).count();
+        assert_eq!(
+            comments(&text),
+            comments(&rekeyed),
+            "run {run}: a comment is lost\n{text}\n===\n{rekeyed}"
+        );
 
         let added =
             change::set(&text, Some(object), "ADDED", b"new", rng.bool(), &sealing(&alice.keyring, &[]));

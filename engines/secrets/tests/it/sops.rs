@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dodai_secrets::seal::Keyring;
 use dodai_secrets::seal::keyring::parse_identities;
-use dodai_secrets::sops::gpg::Gpg;
+use dodai_secrets::sops::gpg::{Background, Gpg, Pgp, PgpError};
 use dodai_secrets::sops::{Error, Format, Tree, decrypt};
 use serde_json::Value;
 
@@ -15,7 +15,8 @@ fn keyring(fixtures: &Path, case: &Value, gpg_home: Option<&Path>) -> Keyring {
     let mut keyring = Keyring::default();
     for name in case["keys"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
         if name.starts_with("pgp") {
-            keyring.pgp = gpg_home.map(|home| Arc::new(Gpg { home: Some(home.to_owned()) }) as _);
+            keyring.pgp =
+                gpg_home.map(|home| Arc::new(Gpg { home: Some(home.to_owned()), program: None }) as _);
             continue;
         }
         let file = ["", ".txt"]
@@ -184,4 +185,58 @@ fn files_of_sops_open_as_sops_opens_them() {
     println!("{n} cases, {n_skipped} not run (no encrypted file, or no gpg)");
     assert!(failures.is_empty(), "{} of {n}:\n{}", failures.len(), failures.join("\n"));
     assert!(n > 50);
+}
+
+/// Answers when it is let.
+struct Slow {
+    asked: std::sync::atomic::AtomicUsize,
+    gate: std::sync::Mutex<std::sync::mpsc::Receiver<Option<&'static [u8]>>>,
+}
+
+impl Pgp for Slow {
+    fn decrypt(&self, _: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>, PgpError> {
+        self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let answer = self.gate.lock().unwrap().recv().unwrap();
+        answer.map(|plain| zeroize::Zeroizing::new(plain.to_vec())).ok_or(PgpError::NoKey)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_does_not_wait_for_gpg() {
+    let (open, gate) = std::sync::mpsc::channel();
+    let slow = Arc::new(Slow { asked: Default::default(), gate: gate.into() });
+    let background = Background::new(slow.clone(), tokio::runtime::Handle::current());
+    // Were it asked here, nobody would let it answer, and this would not come back.
+    for _ in 0..10 {
+        assert_eq!(background.decrypt(b"one").unwrap_err(), PgpError::Pending);
+    }
+    let ended = async |message: &[u8]| {
+        let waiting = async {
+            loop {
+                match background.decrypt(message) {
+                    Err(PgpError::Pending) => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::time::timeout(super::live::PATIENCE, waiting).await.expect("no answer")
+    };
+    open.send(Some(b"plain")).unwrap();
+    assert_eq!(ended(b"one").await.unwrap().as_slice(), b"plain");
+    open.send(None).unwrap();
+    assert_eq!(ended(b"two").await.unwrap_err(), PgpError::NoKey);
+    for _ in 0..10 {
+        assert!(background.decrypt(b"one").is_ok());
+        assert_eq!(background.decrypt(b"two").unwrap_err(), PgpError::NoKey);
+    }
+    assert_eq!(slow.asked.load(std::sync::atomic::Ordering::SeqCst), 2, "each message once");
+}
+
+#[test]
+fn a_program_other_than_gpg_or_none_opens_nothing() {
+    for program in ["/no/such/program", "/bin/false", "/bin/true"] {
+        let gpg = Gpg { home: None, program: Some(program.into()) };
+        let opened = gpg.decrypt(b"message");
+        assert!(opened.is_err() || opened.is_ok_and(|plain| plain.is_empty()), "{program}");
+    }
 }

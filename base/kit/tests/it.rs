@@ -1,0 +1,5 @@
+//! Controllers of every kind of misbehaviour on the in-process API server.
+
+mod it {
+    mod supervise;
+}

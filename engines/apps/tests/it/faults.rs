@@ -1,0 +1,85 @@
+//! The engine on the API server itself, with every fault of the simulation, two instances at once.
+
+use dodai_apiserver::testing::{Choices, Suite, run_once};
+use dodai_apps::planted::Bug;
+
+use super::scenario::{Apps, shared};
+
+dodai_apiserver::seeded_getrandom!();
+
+/// Seeds of an ordinary test run; `DODAI_SIM_RUNS` asks for more, `DODAI_SIM_SEED` for one.
+const SEEDS: u64 = 40;
+/// Of the sweep over all faults at all points, each so-manieth run is done in an ordinary test run.
+const SWEEP_EVERY: usize = 401;
+/// Seeds within which a planted mistake must show.
+const PLANTED_SEEDS: u64 = 60;
+/// Seeds of the proof that runs can be had again.
+const PROOF_SEEDS: u64 = 6;
+
+fn suite() -> Suite {
+    let tapes = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sim");
+    Suite::new("apps", Apps::default).tapes(tapes)
+}
+
+#[test]
+fn a_run_of_the_engine_is_the_same_each_time() {
+    let seeds =
+        std::env::var("DODAI_SIM_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(PROOF_SEEDS);
+    for seed in 0..seeds {
+        let run = |trace| run_once(shared(), seed, Choices::of_seed(seed), trace);
+        if run(false).trace_hash == run(false).trace_hash {
+            continue;
+        }
+        let (first, second) = (run(true).trace, run(true).trace);
+        let at = first.iter().zip(&second).position(|(left, right)| left != right).unwrap_or(0);
+        let part = |trace: &[String]| trace[at.saturating_sub(10)..(at + 2).min(trace.len())].join("\n");
+        panic!("two runs of seed {seed} differ:\n{}\n---\n{}", part(&first), part(&second));
+    }
+}
+
+#[test]
+fn whatever_fails_the_engine_keeps_its_promises_and_arrives() {
+    let summary = suite().seeds(SEEDS).every(SWEEP_EVERY).check();
+    assert!(summary.faults > 0 && summary.states > summary.runs);
+}
+
+/// `cargo test -p dodai-apps --test it whole_sweep -- --ignored --nocapture`
+#[test]
+#[ignore = "hours: every fault at every point, and DODAI_SIM_RUNS seeds"]
+fn the_whole_sweep_and_a_long_run() {
+    suite().seeds(100_000).check();
+}
+
+/// A mistake, and what the invariant that it breaks says.
+const PLANTED: &[(Bug, &[&str])] = &[
+    (Bug::ReleaseDoesNotWait, &["two release commands at once", "had succeeded ran again"]),
+    (Bug::CommandForgetsEarlierSuccess, &["had succeeded ran again"]),
+    (Bug::StatusForgetsSuccess, &["forgot that its command succeeded"]),
+    (Bug::RollsOutTooEarly, &["before its roll-out"]),
+    (Bug::AppMakesUnconfirmed, &["wishes"]),
+    (Bug::AppForgetsItsReleases, &["wishes", "says the same as"]),
+    (Bug::StatusTellsOldGeneration, &["observedGeneration went from"]),
+    (Bug::ReadyTooEarly, &["is ready with"]),
+    (Bug::SurplusStays, &["Deployments for"]),
+    (Bug::NewerReleaseEndsCommand, &["was ended, and"]),
+    (Bug::JobGoesBeforeItsRecord, &["before its success was written down", "made 2 times"]),
+    (Bug::StatusTellsSecret, &["tells the secret"]),
+    (Bug::ClaimsAreDeleted, &["data is deleted"]),
+    (Bug::StatusIsNeverTheSame, &["does not come to rest"]),
+];
+
+#[test]
+fn every_planted_mistake_is_found_by_the_invariant_that_it_breaks() {
+    let mut wrong = Vec::new();
+    for (bug, says) in PLANTED {
+        let planted = Suite::new("apps", move || Apps::with(*bug)).seeds(PLANTED_SEEDS);
+        match planted.only_seeds().shrink_tries(0).run() {
+            Ok(summary) => wrong.push(format!("{bug:?} is not found: {summary}")),
+            Err(failure) if says.iter().any(|says| failure.message.contains(says)) => {
+                println!("{bug:?}: {}: {}", failure.job, failure.message.lines().next().unwrap_or_default());
+            }
+            Err(failure) => wrong.push(format!("{bug:?} is told as: {}", failure.message)),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
