@@ -46,10 +46,16 @@ struct World {
     stop: AtomicBool,
     client: watch::Sender<Option<kube::Client>>,
     seed: u64,
+    /// Longest rest of a writer.
+    rest: Duration,
 }
 
 impl World {
     fn new(seed: u64) -> Arc<World> {
+        World::with_rest(seed, Duration::from_millis(8))
+    }
+
+    fn with_rest(seed: u64, rest: Duration) -> Arc<World> {
         Arc::new(World {
             clock: AtomicU64::new(10),
             ops: Mutex::default(),
@@ -58,6 +64,7 @@ impl World {
             stop: AtomicBool::new(false),
             client: watch::Sender::new(None),
             seed,
+            rest,
         })
     }
 
@@ -200,7 +207,7 @@ async fn write_until_stopped(world: Arc<World>, writer: usize) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         world.note(begin, &name, What::Write { token, outcome });
-        tokio::time::sleep(Duration::from_millis(random.u64(..8))).await;
+        tokio::time::sleep(world.rest.mul_f64(random.f64())).await;
     }
 }
 
@@ -427,6 +434,35 @@ fn clients_of_a_server_whose_disk_fails_see_one_history() {
         if let Err((rule, what)) = history.check() {
             panic!("seed {seed}: {rule:?}: {what}");
         }
+    }
+}
+
+#[test]
+fn bookmarks_of_long_watches_are_true() {
+    // Hours of a clock that goes on when nobody has anything to do.
+    let clock =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (key, disk) = (SealKey::generate(), SimDisk::default());
+    let world = World::with_rest(5, Duration::from_secs(60));
+    let mut history = clock.block_on(async {
+        let server = on(&disk, &key).await;
+        world.client.send_replace(Some(server.client(User::admin("test"))));
+        let destroy = async {
+            while world.n_writes.load(Ordering::SeqCst) < 200 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let history = run(&world, destroy).await;
+        server.shutdown().await.unwrap();
+        history
+    });
+    history.log = witness(&disk.live()["log"]);
+    let seen = history.watches.iter().flat_map(|watch| &watch.seen);
+    let n_bookmarks = seen.filter(|seen| matches!(seen, Seen::Bookmark(_))).count();
+    println!("{n_bookmarks} bookmarks: {}", summary(&history));
+    assert!(n_bookmarks > 50, "{n_bookmarks}");
+    if let Err((rule, what)) = history.check() {
+        panic!("{rule:?}: {what}");
     }
 }
 
