@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 /// Faults per thousand points, one of these per run: few faults reach deep, many reach what happens while recovering.
-const RATES: [u32; 5] = [3, 10, 30, 80, 200];
+const RATES: [u32; 4] = [3, 10, 30, 60];
 
 /// A point of a run at which something may go wrong: its place on the tape, and which faults fit (bit n is fault n).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,8 +14,10 @@ use super::call::Call;
 use super::fault::{Director, Fault, WatchFault};
 use super::sim::{Sim, lock};
 
-/// Longest latency of a request, milliseconds.
-const LATENCY_MS_MAX: u32 = 50;
+/// Shortest latency of a request, milliseconds: time passes while programs talk.
+const LATENCY_MS_MIN: u32 = 5;
+/// Longest latency above that, milliseconds.
+const LATENCY_MS_MAX: u32 = 45;
 /// How long a program stands still: past the fifteen seconds for which a lease is commonly held.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -165,10 +167,8 @@ impl SimDirector {
         if lock(&self.expired).remove(&call.path) && call.is_watch() {
             return Some(Fault::Expired);
         }
-        let latency = self.sim.pick(LATENCY_MS_MAX);
-        if latency > 0 {
-            tokio::time::sleep(Duration::from_millis(latency.into())).await;
-        }
+        let latency = LATENCY_MS_MIN + self.sim.pick(LATENCY_MS_MAX);
+        tokio::time::sleep(Duration::from_millis(latency.into())).await;
         let fits = OF_CALLS.iter().filter(|(_, fault)| fault.fits(call));
         let picked = self.sim.fault(fits.fold(AROUND, |mask, (number, _)| mask | 1 << number));
         if picked != 0 {
@@ -178,7 +178,7 @@ impl SimDirector {
         self.life.lives().await;
         let (_, fault) = OF_CALLS.iter().find(|(number, _)| *number == picked)?;
         Some(match fault {
-            Fault::Late(least) => Fault::Late(self.picked(*least, Duration::from_secs(20))),
+            Fault::Late(least) => Fault::Late(self.picked(*least, Duration::from_secs(8))),
             Fault::Stale(_) => {
                 let newest = self.sim.revision();
                 Fault::Stale(newest.saturating_sub(1 + u64::from(self.sim.pick(20))).max(1))
@@ -213,7 +213,11 @@ impl Director for SimDirector {
             self.sim.note(format_args!("{watch}: {}", fault_name(picked)));
             self.around(picked).await;
             let fault = match picked {
-                WATCH_LATE => WatchFault::Late(self.picked(Duration::from_secs(5), Duration::from_secs(60))),
+                WATCH_LATE => {
+                    let wait = self.picked(Duration::from_secs(3), Duration::from_secs(10));
+                    self.sim.sleep_unless_healed(wait).await;
+                    return None;
+                }
                 WATCH_ENDS => WatchFault::Ends,
                 WATCH_BREAKS => WatchFault::Breaks,
                 WATCH_EXPIRES => {

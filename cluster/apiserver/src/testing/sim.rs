@@ -67,7 +67,7 @@ pub(super) struct Inner {
 pub struct Changes(changed::Receiver);
 
 impl Changes {
-    /// Waits until something was written since the last call.
+    /// Waits until something has happened since the last call.
     pub async fn next(&mut self) {
         self.0.changed().await;
     }
@@ -198,7 +198,7 @@ impl Sim {
         at(&lock(&self.0.worlds).after)
     }
 
-    /// Tells of writes, from now on.
+    /// Tells of writes, and that the faults have stopped, from now on.
     pub fn changes(&self) -> Changes {
         Changes(self.0.changed.subscribe())
     }
@@ -206,6 +206,13 @@ impl Sim {
     /// One of `0..n`; 0, the choice that means that nothing happens, once the faults have stopped.
     pub fn pick(&self, n: u32) -> u32 {
         if self.is_healed() { 0 } else { lock(&self.0.choices).pick(n) }
+    }
+
+    /// Waits, but not longer than until the faults stop.
+    pub(super) async fn sleep_unless_healed(&self, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        let mut changes = self.changes();
+        while !self.is_healed() && tokio::time::timeout_at(deadline, changes.next()).await.is_ok() {}
     }
 
     /// Whether the faults have stopped: what goes on around the program must go well from now on.
@@ -360,7 +367,7 @@ impl Sim {
             if let Err(error) = self.look_at(&key, &event) {
                 self.fail(error);
             }
-            self.0.changed.set(event.object.revision);
+            self.tell();
         }
     }
 
@@ -388,10 +395,16 @@ impl Sim {
         }
     }
 
+    fn tell(&self) {
+        self.0.changed.set(self.0.changed.get() + 1);
+    }
+
     fn heal(&self) {
         self.note("the faults stop");
         self.0.healed.store(true, Ordering::SeqCst);
         lock(&self.0.lives).iter().for_each(|life| life.go_on());
+        // Whoever waits for a change may have something to do now.
+        self.tell();
     }
 
     async fn arrive(&self) -> Result<(), String> {

@@ -74,6 +74,10 @@ fn due(world: &World, healed: bool) -> Vec<Due> {
             continue;
         }
         let pod = world.get("pods", "default", &pod_of(job));
+        // One of an earlier Job of this name: it goes first.
+        if pod.is_some_and(|pod| pod["metadata"]["ownerReferences"][0]["uid"] != job["metadata"]["uid"]) {
+            continue;
+        }
         match pod.map(|pod| text(&pod["status"]["phase"])).as_deref() {
             None if job["status"]["startTime"].is_string() => due.push(Due::Finish(job.clone(), false)),
             None => due.push(Due::Start(job.clone())),

@@ -40,7 +40,8 @@ fn a_run_of_the_engine_is_the_same_each_time() {
 #[test]
 fn whatever_fails_the_engine_keeps_its_promises_and_arrives() {
     let summary = suite().seeds(SEEDS).every(SWEEP_EVERY).check();
-    assert!(summary.faults > 0 && summary.states > summary.runs);
+    // One seed alone, as `DODAI_SIM_SEED` asks for, may meet no fault.
+    assert!(summary.runs < 10 || summary.faults > 0 && summary.states > summary.runs);
 }
 
 /// `cargo test -p dodai-apps --test it whole_sweep -- --ignored --nocapture`

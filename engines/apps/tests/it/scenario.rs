@@ -89,8 +89,11 @@ impl Scenario for Apps {
         ];
         let less = sim.pick(LESS_MAX);
         for _ in 0..less {
-            // The first stays: without an App nothing happens.
-            let at = 1 + sim.pick(steps.len() as u32 - 1) as usize;
+            // The first stays, without an App nothing happens; and the last, in the end there is one.
+            if steps.len() < 3 {
+                break;
+            }
+            let at = 1 + sim.pick(steps.len() as u32 - 2) as usize;
             steps.remove(at);
         }
         steps
