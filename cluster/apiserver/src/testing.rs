@@ -30,7 +30,7 @@ pub use fault::{Director, Fault, LOST_WAIT, WatchFault, layered};
 pub use faults::Faults;
 pub use runner::{Failure, Suite, Summary};
 pub use scenario::{Change, Instance, Scenario, Step, deletes_by_uid, generation_goes_on};
-pub use sim::{Changes, Outcome, Sim, describe, run_once};
+pub use sim::{Changes, Outcome, Sim, describe, run_once, warm_up};
 pub use watching::{Unmet, Write, Writes};
 pub use world::{Id, World};
 

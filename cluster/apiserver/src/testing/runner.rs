@@ -11,7 +11,7 @@ use super::choices::{Choices, shrink, tape_from_text, tape_to_text};
 use super::director::fault_name;
 use super::random::is_seedable;
 use super::scenario::Scenario;
-use super::sim::{Outcome, lock, run_once};
+use super::sim::{Outcome, lock, run_once, warm_up};
 
 /// Lines at the end of a trace that a failure shows; `DODAI_SIM_TRACE=all` shows everything.
 const TRACE_LINES_SHOWN: usize = 60;
@@ -205,6 +205,7 @@ impl Suite {
             "runs cannot be repeated: put `dodai_apiserver::seeded_getrandom!();` into this test binary"
         );
         let started = Instant::now();
+        warm_up((self.make)());
         let variable = |name| std::env::var(name).ok();
         let number = |name| variable(name).and_then(|text| text.parse::<u64>().ok());
         let seed_job = |seed| Job { name: format!("{}, seed {seed}", self.name), seed, tape: None };

@@ -112,6 +112,14 @@ pub fn run_once(scenario: Arc<dyn Scenario>, seed: u64, choices: Choices, with_t
     }
 }
 
+/// Runs a scenario without faults and forgets what came of it.
+///
+/// The first run of a process makes tables that all later ones share, and so draws more of its thread's randomness than
+/// they do: hashes of runs are equal from the second on. [`Suite`](super::Suite) does this by itself.
+pub fn warm_up(scenario: Arc<dyn Scenario>) {
+    run_once(scenario, 0, Choices::of_tape(Vec::new()), false);
+}
+
 fn on_this_thread(scenario: Arc<dyn Scenario>, seed: u64, choices: Choices, with_trace: bool) -> Outcome {
     seed_thread(seed);
     let log = Log::default();

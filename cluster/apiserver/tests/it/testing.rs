@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dodai_apiserver::testing::{
     Change, Choices, Fault, Faults, Instance, Outcome, Scenario, Sim, Step, Suite, TestEnv, World,
-    deletes_by_uid, run_once,
+    deletes_by_uid, run_once, warm_up,
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -146,6 +146,7 @@ fn a_run_is_the_same_in_every_thread_and_in_another_process() {
     let seeds =
         std::env::var("DODAI_SIM_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(PROOF_SEEDS);
     let hashes = move || -> Vec<u64> { (0..seeds).map(|seed| run(seed, false).trace_hash).collect() };
+    warm_up(Arc::new(Copies::default()));
     if std::env::var_os(CHILD).is_some() {
         return println!("hashes {:?}", hashes());
     }

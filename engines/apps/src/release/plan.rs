@@ -488,7 +488,8 @@ fn active(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
     }
     if planted::is(Bug::StatusIsNeverTheSame) {
         plan.again_in(std::time::Duration::from_secs(600));
-        return Step::new(ReleasePhase::Active, Reason::Serving, world.now.to_string());
+        let tens_of_minutes = (world.now.as_second() / 600).to_string();
+        return Step::new(ReleasePhase::Active, Reason::Serving, tens_of_minutes);
     }
     Step::new(ReleasePhase::Active, Reason::Serving, serving_text(&wanted))
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::world::{World, text};
 
 /// Runs of the simulation in an ordinary test run; `DODAI_SIM_RUNS` asks for more, `DODAI_SIM_SEED` for one.
-const RUNS: u64 = 60;
+const RUNS: u64 = 20;
 const STEPS: usize = 200;
 
 #[test]
