@@ -1,6 +1,6 @@
 //! Credentials of AWS, in the usual order: environment, shared config and profiles, web identity, container, instance.
 //!
-//! A profile may also name a program ([`process`]) or a session of SSO ([`sso`]). Left out: MFA (`mfa_serial`), which needs
+//! A profile may also name a program (`process`) or a session of SSO (`sso`). Left out: MFA (`mfa_serial`), which needs
 //! a person each time.
 
 mod process;
