@@ -276,7 +276,7 @@ async fn record(
         },
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
         reason: Some(reason.to_owned()),
-        message: Some(shortened(message)),
+        message: Some(message[..message.floor_char_boundary(EVENT_MESSAGE_BYTES_MAX)].to_owned()),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),
         count: Some(1),
@@ -293,12 +293,4 @@ async fn record(
         let name = object.display_name();
         tracing::debug!(%name, %error, "event not recorded");
     }
-}
-
-fn shortened(message: &str) -> String {
-    let mut end = message.len().min(EVENT_MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    message[..end].to_owned()
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::cache::Key;
 
-/// Objects set aside that are remembered by name; more are only counted.
+/// Objects set aside that are listed; more are set aside all the same.
 pub const SET_ASIDE_MAX: usize = 1000;
 /// Longest text of a panic that is kept, bytes.
 const MESSAGE_BYTES_MAX: usize = 500;
@@ -121,14 +121,15 @@ impl Health {
 
     /// The object did not panic this time, or is gone.
     pub(crate) fn taken_up(&self, controller: &'static str, key: &Key) {
-        self.with(|state| state.set_aside.remove(&(controller, key.clone())));
+        self.with(|state| {
+            // After every pass, and there is hardly ever one: no key is copied for that.
+            if !state.set_aside.is_empty() {
+                state.set_aside.remove(&(controller, key.clone()));
+            }
+        });
     }
 }
 
 fn shortened(text: &str) -> String {
-    let mut end = text.len().min(MESSAGE_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)].to_owned()
 }

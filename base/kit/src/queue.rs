@@ -90,15 +90,14 @@ impl Queue {
     pub fn failed(&mut self, key: &Key) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
-        let doubled = BACKOFF_MIN.saturating_mul(1u32.checked_shl(*failures - 1).unwrap_or(u32::MAX));
-        doubled.min(BACKOFF_MAX).mul_f64(0.8 + 0.4 * fastrand::f64())
+        doubled(BACKOFF_MIN, BACKOFF_MAX, *failures).mul_f64(0.8 + 0.4 * fastrand::f64())
     }
 
     /// Counts a conflict of the key and gives how long it waits.
     pub fn conflicted(&mut self, key: &Key) -> Duration {
         let conflicts = self.conflicts.entry(key.clone()).or_insert(0);
         *conflicts = conflicts.saturating_add(1);
-        CONFLICT_MIN.saturating_mul(1u32.checked_shl(*conflicts - 1).unwrap_or(u32::MAX)).min(CONFLICT_MAX)
+        doubled(CONFLICT_MIN, CONFLICT_MAX, *conflicts)
     }
 
     /// Forgets the failures and conflicts of a key.
@@ -111,6 +110,11 @@ impl Queue {
     pub fn failures(&self, key: &Key) -> u32 {
         self.failures.get(key).copied().unwrap_or(0)
     }
+}
+
+/// The wait after so many (at least one) in a row: the first, doubled with each further one, up to the longest.
+fn doubled(first: Duration, longest: Duration, times: u32) -> Duration {
+    first.saturating_mul(1u32.checked_shl(times - 1).unwrap_or(u32::MAX)).min(longest)
 }
 
 #[cfg(test)]

@@ -80,11 +80,7 @@ pub(crate) fn render(server: &Server) -> String {
     );
     text.push_str("# HELP apiserver_storage_objects Stored objects, by resource.\n");
     text.push_str("# TYPE apiserver_storage_objects gauge\n");
-    let mut objects: BTreeMap<Arc<str>, u64> = BTreeMap::new();
-    for (key, _) in server.store.all() {
-        *objects.entry(key.resource).or_default() += 1;
-    }
-    for (storage, count) in &objects {
+    for (storage, count) in &server.store.count_in("") {
         let (group, resource) = split(storage);
         let _ =
             writeln!(text, "apiserver_storage_objects{{group=\"{group}\",resource=\"{resource}\"}} {count}");

@@ -390,7 +390,7 @@ impl Store {
         keys
     }
 
-    /// Whether any object of any resource lies in the namespace, resource by resource.
+    /// How many objects of each resource lie in the namespace (empty: anywhere), without those that have none.
     pub fn count_in(&self, namespace: &str) -> Vec<(Arc<str>, usize)> {
         let published = self.published();
         let mut counts = Vec::new();
