@@ -13,6 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio::sync::{SetOnce, broadcast};
 
 /// Changes a slow controller may be behind before it is told to look at everything again.
@@ -160,17 +161,30 @@ impl<K: Kind> Sink for Cache<K> {
 }
 
 /// The object as its type. One that does not fit (written by a newer version, say) is left out and told, and stops nobody.
-fn typed<K: Kind>(mut object: DynamicObject) -> Option<K> {
-    object.metadata.managed_fields = None;
+fn typed<K: Kind>(object: DynamicObject) -> Option<K> {
     let key = Key::of(&object);
-    let value = serde_json::to_value(object);
-    match value.and_then(serde_json::from_value) {
+    match whole(object).and_then(serde_json::from_value) {
         Ok(object) => Some(object),
         Err(error) => {
             tracing::warn!(kind = %K::kind(&()), %key, %error, "an object cannot be read and is left out");
             None
         }
     }
+}
+
+/// The object as one value, without `managedFields`. All but its metadata is moved, not copied.
+fn whole(mut object: DynamicObject) -> serde_json::Result<Value> {
+    object.metadata.managed_fields = None;
+    let mut map = match object.data {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    map.insert("metadata".to_owned(), serde_json::to_value(object.metadata)?);
+    if let Some(types) = object.types {
+        map.insert("apiVersion".to_owned(), types.api_version.into());
+        map.insert("kind".to_owned(), types.kind.into());
+    }
+    Ok(Value::Object(map))
 }
 
 async fn follow(sink: Arc<dyn Sink>, client: Client, resource: ApiResource) {

@@ -43,7 +43,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether somebody else wrote the object in between: look again at once, nothing is wrong.
+    /// Whether somebody else wrote the object in between: nothing is wrong, and the watch will tell of it.
     pub fn is_conflict(&self) -> bool {
         match self {
             Error::Changed { .. } => true,

@@ -3,7 +3,8 @@
 //! - A create that finds the name taken leaves what is there.
 //! - An apply uses the controller's own field manager, by force.
 //! - A replace must carry the resourceVersion that was seen.
-//! - A confirmation reads from the API server, not from a cache; an object that changed since it was seen ends the pass.
+//! - A confirmation reads from the API server, not from a cache; an object that changed since it was seen, or is there though
+//!   it was not seen, ends the pass.
 //! - A delete carries the uid that was seen; an object that has gone, or was made anew, is left alone.
 //! - A status is written only when it says something new, against the version that was seen; a condition whose `status`
 //!   does not change keeps its time; a change of `Ready` becomes an event.
@@ -13,8 +14,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::ApiResource;
-use kube::{Api, Client, ResourceExt};
+use kube::core::{ApiResource, Request};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::controller::Context;
@@ -81,23 +83,22 @@ async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Erro
         Action::Create(object) => create(client, manager, object).await,
         Action::Apply(object) => {
             let params = PatchParams::apply(manager).force();
-            let api = api(client, &object.resource, object.namespace());
-            let result = api.patch(object.name(), &params, &Patch::Apply(&object.value)).await;
-            result.map(drop).map_err(|source| failed("apply", object, source))
+            let request = requests(object).patch(object.name(), &params, &Patch::Apply(&object.value));
+            send(client, request).await.map_err(|source| failed("apply", object, source))
         }
         Action::Replace(object) => replace(client, manager, object).await,
         Action::Delete(target) => delete(client, target).await,
         Action::Confirm(target, version) => confirm(client, target, version).await,
         Action::ConfirmOwned(owned) => confirm_owned(client, owned).await,
+        Action::ConfirmGone(target) => confirm_gone(client, target).await,
     }
 }
 
 async fn create(client: &Client, manager: &str, object: &Object) -> Result<(), Error> {
     let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
-    let body = dynamic(object)?;
-    match api(client, &object.resource, object.namespace()).create(&params, &body).await {
+    match send(client, requests(object).create(&params, body(object)?)).await {
         Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
-        result => result.map(drop).map_err(|source| failed("create", object, source)),
+        result => result.map_err(|source| failed("create", object, source)),
     }
 }
 
@@ -106,24 +107,37 @@ async fn replace(client: &Client, manager: &str, object: &Object) -> Result<(), 
         return Err(Error::Unguarded { kind: object.resource.kind.clone(), name: object.display_name() });
     }
     let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
-    let body = dynamic(object)?;
-    let api = api(client, &object.resource, object.namespace());
-    let result = api.replace(object.name(), &params, &body).await;
-    result.map(drop).map_err(|source| failed("replace", object, source))
+    let request = requests(object).replace(object.name(), &params, body(object)?);
+    send(client, request).await.map_err(|source| failed("replace", object, source))
 }
 
 async fn confirm(client: &Client, target: &Target, version: &str) -> Result<(), Error> {
+    match read(client, target).await? {
+        Some(found) if found.metadata.resource_version.as_deref() == Some(version) => Ok(()),
+        _ => Err(changed(target)),
+    }
+}
+
+async fn confirm_gone(client: &Client, target: &Target) -> Result<(), Error> {
+    match read(client, target).await? {
+        Some(found) if found.metadata.uid.as_ref() == Some(&target.uid) => Err(changed(target)),
+        _ => Ok(()),
+    }
+}
+
+/// What is there now under this name.
+async fn read(client: &Client, target: &Target) -> Result<Option<DynamicObject>, Error> {
     let found = api(client, &target.resource, target.namespace.as_deref()).get_opt(&target.name).await;
-    let found = found.map_err(|source| Error::Action {
+    found.map_err(|source| Error::Action {
         verb: "read",
         kind: target.resource.kind.clone(),
         name: target.display_name(),
         source: Box::new(source),
-    })?;
-    match found {
-        Some(found) if found.metadata.resource_version.as_deref() == Some(version) => Ok(()),
-        _ => Err(Error::Changed { kind: target.resource.kind.clone(), name: target.display_name() }),
-    }
+    })
+}
+
+fn changed(target: &Target) -> Error {
+    Error::Changed { kind: target.resource.kind.clone(), name: target.display_name() }
 }
 
 async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
@@ -173,8 +187,21 @@ fn api(client: &Client, resource: &ApiResource, namespace: Option<&str>) -> Api<
     }
 }
 
-fn dynamic(object: &Object) -> Result<DynamicObject, Error> {
-    serde_json::from_value(object.value.clone()).map_err(|source| Error::Serialise("an object", source))
+/// What asks for an object's resource, in its namespace.
+fn requests(object: &Object) -> Request {
+    Request::new(DynamicObject::url_path(&object.resource, object.namespace()))
+}
+
+fn body(object: &Object) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&object.value).map_err(|source| Error::Serialise("an object", source))
+}
+
+/// Sends a write. The object in its answer is not read: what was written is learnt from the watch.
+async fn send(
+    client: &Client,
+    request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> kube::Result<()> {
+    client.request::<IgnoredAny>(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
 }
 
 fn failed(verb: &'static str, object: &Object, source: kube::Error) -> Error {
@@ -201,13 +228,11 @@ async fn write_status(context: &Context, manager: &str, seen: &Object, plan: &Pl
     }
     object.value["status"] = status;
     let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
-    let body = dynamic(&object)?;
-    let api = api(&context.client, &object.resource, object.namespace());
-    let result = api.replace_status(object.name(), &params, &body).await;
-    match result {
+    let request = requests(&object).replace_subresource("status", object.name(), &params, body(&object)?);
+    match send(&context.client, request).await {
         // It has gone: nobody is left to read its status.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
-        result => result.map(drop).map_err(|source| failed("write the status of", &object, source))?,
+        result => result.map_err(|source| failed("write the status of", &object, source))?,
     }
     if let Some(ready) = plan.conditions.iter().find(|condition| condition.type_ == "Ready")
         && !before

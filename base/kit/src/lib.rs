@@ -22,6 +22,7 @@ pub mod health;
 pub mod metrics;
 pub mod outside;
 pub mod plan;
+pub mod planted;
 pub mod queue;
 pub mod supervise;
 pub mod view;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use dodai_api::dodai::condition::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -49,6 +50,10 @@ pub enum Action {
     ///
     /// Before making one more of something: a cache may not show yet what this very process made.
     ConfirmOwned(Owned),
+    /// Go on only if there is no object of this name with this uid any more; otherwise the pass ends as a conflict.
+    ///
+    /// Before acting on somebody's absence: a cache may not show yet what is there.
+    ConfirmGone(Target),
 }
 
 /// The objects of one kind that an owner was seen to control.
@@ -223,6 +228,17 @@ impl Plan {
         }));
     }
 
+    /// Adds [`Action::ConfirmGone`] for the owner of an object in `namespace` that an owner reference names.
+    pub fn confirm_gone<O: Kind>(&mut self, namespace: Option<String>, owner: &OwnerReference) {
+        self.actions.push(Action::ConfirmGone(Target {
+            resource: ApiResource::erase::<O>(&()),
+            namespace,
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+            at_once: false,
+        }));
+    }
+
     /// Sets the status (without conditions).
     pub fn set_status(&mut self, status: &impl Serialize) {
         let mut value = serde_json::to_value(status).expect("a status serialises to JSON");
@@ -256,6 +272,8 @@ impl Plan {
                     format!("{} {} version {version}", target.resource.kind, target.display_name())}),
                 Action::ConfirmOwned(owned) => json!({"confirmOwned":
                     {"kind": owned.resource.kind, "owner": owned.owner, "seen": owned.seen}}),
+                Action::ConfirmGone(target) => json!({"confirmGone":
+                    format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
             })
             .collect();
         let mut plan = Map::new();
@@ -275,10 +293,8 @@ impl Plan {
 }
 
 /// An owner reference to an object that was seen, as its controller.
-pub fn controller_reference<K: Kind>(
-    owner: &K,
-) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
-    k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
+pub fn controller_reference<K: Kind>(owner: &K) -> OwnerReference {
+    OwnerReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
         name: owner.name_any(),
@@ -289,8 +305,6 @@ pub fn controller_reference<K: Kind>(
 }
 
 /// The controller reference of an object, if it has one.
-pub fn controller_of<K: Resource>(
-    object: &K,
-) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference> {
+pub fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
     object.meta().owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
 }

@@ -12,10 +12,11 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait after a failure.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
-/// First wait after somebody else wrote the object in between; doubles while that goes on, as it does while a watch is late.
-pub const CONFLICT_MIN: Duration = Duration::from_millis(20);
+/// First wait after somebody else wrote the object in between; doubles while that goes on. The watch tells of what was
+/// written and ends the wait; until it does, another try says the same and is refused again.
+pub const CONFLICT_MIN: Duration = Duration::from_millis(500);
 /// Longest wait after a conflict.
-pub const CONFLICT_MAX: Duration = Duration::from_secs(2);
+pub const CONFLICT_MAX: Duration = Duration::from_secs(30);
 
 /// Keys that are due at some time. A key is in it once; one that is being worked on waits until that is done.
 #[derive(Default)]

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use dodai_apiserver::store::seal::user_folder;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -80,5 +81,12 @@ fn delete(data: &Path, yes: bool, steps: &Steps) -> Result<()> {
     }
     std::fs::remove_dir_all(data).context(format!("cannot delete `{}`", data.display()))?;
     steps.done("data", &format!("{what}: deleted"), None);
+    if let Ok(keys) = user_folder()
+        && keys.is_dir()
+    {
+        let keys = keys.display();
+        steps
+            .note(&format!("the key that sealed its Secrets stays in {keys}: a copy of the folder needs it"));
+    }
     Ok(())
 }

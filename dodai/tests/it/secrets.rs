@@ -333,6 +333,8 @@ fn a_value_is_found_in_no_file_log_event_or_status_of_a_whole_run() {
     project.write("app.yaml", &app);
     let mut told: Vec<String> = Vec::new();
     project.up(&["-vv"]);
+    let made = "a key that seals the Secrets in";
+    assert!(project.log().contains(made), "the first start says where the key is: {}", project.log());
     let release = |project: &Project, number: i64| {
         eventually("the release", || {
             let status = project.status();
@@ -392,6 +394,7 @@ fn a_value_is_found_in_no_file_log_event_or_status_of_a_whole_run() {
     project.kill();
     project.up(&["-vv"]);
     release(&project, 2);
+    assert!(!project.log().contains(made), "it is said once");
     told.push(project.log());
     project.stop();
     assert!(!has_marker(told.join("\n").as_bytes(), MARKER), "the marker was printed");

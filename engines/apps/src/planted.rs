@@ -1,9 +1,7 @@
 //! Mistakes that the simulation must find, one for each invariant that it holds up. They are only compiled with the
 //! feature `planted-bugs`, which this crate's own tests switch on, and do nothing until a test plants one.
 
-/// A mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+dodai_kit::planted_bugs! {
     /// A Release does not ask whether another is on its way, nor whether a command still runs.
     ReleaseDoesNotWait,
     /// A success of the same command for another Release is not looked for.
@@ -32,35 +30,4 @@ pub enum Bug {
     ClaimsAreDeleted,
     /// The message of a Release that serves tells the time.
     StatusIsNeverTheSame,
-}
-
-#[cfg(feature = "planted-bugs")]
-mod here {
-    use std::cell::Cell;
-
-    use super::Bug;
-
-    thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
-    }
-
-    /// Plants a mistake for what runs on this thread, or takes it away.
-    pub fn plant(bug: Option<Bug>) {
-        PLANTED.set(bug);
-    }
-
-    pub(crate) fn is(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
-    }
-}
-
-#[cfg(feature = "planted-bugs")]
-pub(crate) use here::is;
-#[cfg(feature = "planted-bugs")]
-pub use here::plant;
-
-/// Nothing is planted in what people run.
-#[cfg(not(feature = "planted-bugs"))]
-pub(crate) const fn is(_: Bug) -> bool {
-    false
 }

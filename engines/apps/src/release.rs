@@ -7,7 +7,7 @@ mod pods;
 use std::sync::Arc;
 
 use dodai_api::names::LABEL_APP;
-use dodai_api::{App, Release};
+use dodai_api::{App, Release, ReleasePhase};
 use dodai_kit::plan::controller_of;
 use dodai_kit::view::is_controlled_by;
 use dodai_kit::{Controller, Key, Plan, View, Watches};
@@ -81,7 +81,7 @@ impl Controller for ReleaseController {
     }
 }
 
-/// The Releases of the App that an object's label names.
+/// The Releases of the App that an object's label names, without those that are superseded: nothing moves them any more.
 fn of_app<K: kube::Resource>(object: &K, view: &View) -> Vec<Key> {
     let (Some(namespace), Some(app)) =
         (&object.meta().namespace, object.meta().labels.as_ref().and_then(|labels| labels.get(LABEL_APP)))
@@ -91,7 +91,7 @@ fn of_app<K: kube::Resource>(object: &K, view: &View) -> Vec<Key> {
     let releases = view.list::<Release>(Some(namespace));
     releases
         .iter()
-        .filter(|release| release.spec.app == *app)
+        .filter(|release| release.spec.app == *app && release.phase() != ReleasePhase::Superseded)
         .map(|release| Key::of(release.as_ref()))
         .collect()
 }

@@ -13,6 +13,10 @@ mod world;
 
 use std::path::Path;
 
+// A third of a simulation's time is memory that comes and goes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[test]
 fn plans_of_apps() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/app");

@@ -15,6 +15,7 @@ pub mod hostile;
 pub mod import;
 pub mod kms;
 pub mod places;
+pub mod planted;
 pub mod policy;
 pub mod report;
 pub mod rotation;

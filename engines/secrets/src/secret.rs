@@ -15,6 +15,7 @@ use kube::ResourceExt;
 use sha2_for_age::{Digest, Sha256};
 
 use crate::error::Reason;
+use crate::planted::{self, Bug};
 
 /// Types of Secrets by which the API server gives rights: whoever could make one would get them.
 const TYPES_REFUSED: [&str; 2] = ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
@@ -80,8 +81,12 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
         return State::stalled(Reason::TypeRefused, format!("the annotation `{name}` is not written here"));
     }
     let uid = owner.uid().unwrap_or_default();
+    if planted::is(Bug::ReadyUnwritten) {
+        return written();
+    }
     if let Some(current) = current
         && !is_controlled_by(current, &uid)
+        && !planted::is(Bug::TakesForeign)
     {
         let by = match controller_of(current) {
             Some(owner) => format!("{} `{}`", owner.kind, owner.name),
@@ -111,6 +116,7 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
     match current {
         // The type of a Secret cannot be changed: it is made anew.
         Some(current) if current.type_ != secret.type_ => {
+            confirm(plan, owner);
             plan.delete(current);
             State {
                 ready: false,
@@ -124,20 +130,33 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
             // All its values are ours, so that one which is gone goes; labels of others stay.
             let mut new = current.clone();
             new.metadata.managed_fields = None;
-            new.data = secret.data;
+            if planted::is(Bug::OldValuesStay) {
+                new.data.get_or_insert_default().extend(secret.data.unwrap_or_default());
+            } else {
+                new.data = secret.data;
+            }
             let before = Names::read(current);
             new.labels_mut().retain(|name, _| !before.labels.contains(name));
             new.annotations_mut()
                 .retain(|name, _| !before.annotations.contains(name) && name != ANNOTATION_TEMPLATE);
             new.labels_mut().extend(secret.metadata.labels.unwrap_or_default());
             new.annotations_mut().extend(secret.metadata.annotations.unwrap_or_default());
+            confirm(plan, owner);
             plan.replace(&new);
             written()
         }
         None => {
+            confirm(plan, owner);
             plan.create(&secret);
             written()
         }
+    }
+}
+
+/// An object that was changed meanwhile must not bring values back that it has no more.
+fn confirm<K: Kind>(plan: &mut Plan, owner: &K) {
+    if !planted::is(Bug::WritesUnconfirmed) {
+        plan.confirm(owner);
     }
 }
 

@@ -103,7 +103,7 @@ impl Store {
     fn prepare(disk: Arc<dyn Disk>, setup: &Setup) -> Result<(Store, Writer), LogError> {
         let opened = open(&*disk, setup)?;
         for notice in &opened.notices {
-            tracing::warn!(%notice, "the store is open with a part of it locked");
+            tracing::warn!(%notice, "about the store");
         }
         let store = Store::new(opened.published, Some(opened.sealer), opened.notices);
         let writer = Writer::new(store.shared.clone(), disk, opened.log, setup.limits.clone());
@@ -118,10 +118,20 @@ impl Store {
 
 fn open(disk: &dyn Disk, setup: &Setup) -> Result<Opened, LogError> {
     let make = || setup.keys.make(&setup.folder.display().to_string()).map_err(LogError::Key);
+    let made = |file: Option<PathBuf>| {
+        file.map(|file| {
+            let folder = setup.folder.display();
+            let file = file.display();
+            format!(
+                "a key that seals the Secrets in `{folder}` was made: {file}; keep a copy in a safe place, without it \
+                 none of them can be read again"
+            )
+        })
+    };
     let Some(mut recovered) = log::recover(disk)? else {
-        let key = make()?;
+        let (key, file) = make()?;
         let log = Log::create(disk, fastrand::u64(..), key.id())?;
-        let (published, notices) = (Published::default(), Vec::new());
+        let (published, notices) = (Published::default(), Vec::from_iter(made(file)));
         return Ok(Opened { published, sealer: Sealer::new(Some(key)), log, notices });
     };
     let revision = recovered.snapshot_revision;
@@ -136,10 +146,12 @@ fn open(disk: &dyn Disk, setup: &Setup) -> Result<Opened, LogError> {
     }
     forget_locked(&mut published);
     let locked = locked(&published);
+    let mut notices = notices(&locked, setup);
     if reader.sealer.is_none() && locked.is_empty() {
-        reader.sealer = Some(make()?);
+        let (key, file) = make()?;
+        reader.sealer = Some(key);
+        notices.extend(made(file));
     }
-    let notices = notices(&locked, setup);
     let sealer = reader.finish();
     let long = recovered.len() > setup.limits.log_bytes_open_max;
     let key = sealer.key().unwrap_or(recovered.key);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::choices::{Choices, shrink, tape_from_text, tape_to_text};
 use super::director::fault_name;
@@ -20,12 +20,16 @@ const SHRINK_TRIES_MAX: usize = 100;
 /// The thread's seed of the sweep.
 const SWEEP_SEED: u64 = 0;
 
+/// How often a long run says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(60);
+
 type Make = Arc<dyn Fn() -> Arc<dyn Scenario> + Send + Sync>;
 
 /// The runs of one scenario.
 ///
 /// The environment has the last word: `DODAI_SIM_SEED=408` runs this seed alone and prints its trace, `DODAI_SIM_RUNS=100000`
-/// asks for so many seeds, `DODAI_SIM_TAPE=file` runs a tape, `DODAI_SIM_SHRINK=0` leaves a failing tape as it is.
+/// asks for so many seeds, `DODAI_SIM_FROM=50000` begins with that one, `DODAI_SIM_TAPE=file` runs a tape, `DODAI_SIM_SHRINK=0`
+/// leaves a failing tape as it is. A long run says each minute how far it is.
 pub struct Suite {
     name: String,
     make: Make,
@@ -232,7 +236,8 @@ impl Suite {
             self.all(jobs, &mut total)?;
         }
         let seeds = number("DODAI_SIM_RUNS").unwrap_or(self.seeds);
-        self.all((0..seeds).map(seed_job).collect(), &mut total)?;
+        let from = number("DODAI_SIM_FROM").unwrap_or(0);
+        self.all((from..from.saturating_add(seeds)).map(seed_job).collect(), &mut total)?;
         Ok(total.summary(&self.name, started))
     }
 
@@ -256,6 +261,7 @@ impl Suite {
         let next = AtomicUsize::new(0);
         let failed = AtomicUsize::new(usize::MAX);
         let shared = Mutex::new(std::mem::take(total));
+        let progress = Progress::default();
         std::thread::scope(|scope| {
             for _ in 0..self.threads.min(jobs.len()) {
                 scope.spawn(|| {
@@ -268,7 +274,9 @@ impl Suite {
                         if outcome.failure.is_some() {
                             failed.fetch_min(at, Ordering::SeqCst);
                         }
-                        lock(&shared).add(outcome);
+                        let mut shared = lock(&shared);
+                        shared.add(outcome);
+                        progress.tell(&self.name, at, jobs.len(), &shared);
                     }
                 });
             }
@@ -323,6 +331,26 @@ impl Suite {
             picks: (before, set(&tape)),
             tape,
             trace: shrunk.trace,
+        }
+    }
+}
+
+/// Says on stderr from time to time how far a long run is.
+struct Progress(Mutex<Instant>);
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress(Mutex::new(Instant::now()))
+    }
+}
+
+impl Progress {
+    fn tell(&self, name: &str, at: usize, of: usize, total: &Totals) {
+        let mut told = lock(&self.0);
+        if told.elapsed() >= PROGRESS_EVERY {
+            *told = Instant::now();
+            let (states, faults) = (total.states.len(), total.faults);
+            eprintln!("{name}: run {at} of {of}, nothing found yet; {faults} faults, {states} states");
         }
     }
 }

@@ -328,6 +328,16 @@ impl World {
                     _ => Err(format!("{id:?} is not at {version}")),
                 }
             }
+            Action::ConfirmGone(target) => {
+                let namespace = target.namespace.clone().unwrap_or_default();
+                let id = (target.resource.kind.clone(), namespace, target.name.clone());
+                match self.objects.get(&id) {
+                    Some(current) if current["metadata"]["uid"] == *target.uid => {
+                        Err(format!("{id:?} is there"))
+                    }
+                    _ => Ok(false),
+                }
+            }
         }
     }
 

@@ -165,7 +165,9 @@ impl World {
             Action::Confirm(target, version) => self
                 .get(&target.resource.kind, &target.name)
                 .is_some_and(|object| object["metadata"]["resourceVersion"] == **version),
-            Action::ConfirmOwned(_) => unreachable!("this engine's plans do not confirm what is owned"),
+            Action::ConfirmOwned(_) | Action::ConfirmGone(_) => {
+                unreachable!("this engine's plans confirm only what they saw")
+            }
             Action::Create(object) => {
                 self.create(object.value.clone());
                 true

@@ -18,6 +18,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::ResourceExt;
 
 use crate::error::{Error, Reason};
+use crate::planted::{self, Bug};
 use crate::seal::Opened;
 use crate::secret::{self, PENDING_WAIT, REFUSED_WAIT, RETRY_WAIT, State, conditions};
 use crate::{access, rotation};
@@ -61,7 +62,15 @@ pub(super) fn plan(world: &World) -> Plan {
         };
         let kept = if world.current.is_some() { "; the Secret stays as it was" } else { "" };
         let transient = failures.iter().any(|(_, error)| error.is_transient());
-        if transient {
+        if planted::is(Bug::WritesHalf) && world.opened.values().any(Result::is_ok) {
+            write(&mut plan, world);
+        }
+        if let Some(current) = world.current.as_deref().filter(|_| planted::is(Bug::FailureDeletes)) {
+            plan.delete(current);
+        }
+        if planted::is(Bug::ForgetsKms) {
+            // It is as if there were nothing to wait for.
+        } else if transient {
             let pending = failures.iter().any(|(_, error)| error.reason() == Reason::AskingKms);
             plan.again_in(if pending { PENDING_WAIT } else { RETRY_WAIT });
         } else if failures.iter().any(|(_, error)| matches!(error, Error::Kms { .. })) {
@@ -74,12 +83,23 @@ pub(super) fn plan(world: &World) -> Plan {
             message: format!("{message}{kept}"),
         }
     } else {
-        let state = write(&mut plan, world);
+        let mut state = write(&mut plan, world);
+        if let Some(Ok(opened)) = world.opened.values().next().filter(|_| planted::is(Bug::StatusTellsValue))
+        {
+            state.message = String::from_utf8_lossy(&opened.value).into_owned();
+        }
+        if planted::is(Bug::StatusIsNeverTheSame) {
+            state.message = (world.now.as_second() / 60).to_string();
+            plan.again_in(Duration::from_secs(60));
+        }
         in_the_way.filter(|_| state.ready).unwrap_or(state)
     };
     let (due, due_condition) = rotation_due(&mut plan, world);
     let status = EncryptedSecretStatus {
-        observed_generation: world.object.metadata.generation,
+        observed_generation: match world.object.metadata.generation {
+            Some(2) if planted::is(Bug::StatusTellsOldGeneration) => Some(0),
+            generation => generation,
+        },
         values: Some(i64::try_from(world.opened.len()).unwrap_or(i64::MAX)).filter(|_| state.ready),
         failures: failures
             .into_iter()
@@ -142,6 +162,9 @@ fn readers(plan: &mut Plan, world: &World) -> Option<State> {
         world.binding.as_ref().filter(|binding| is_controlled_by(binding.as_ref(), &uid)),
     );
     if object.spec.readers.is_empty() {
+        if planted::is(Bug::ReadersStay) {
+            return None;
+        }
         if let Some(binding) = ours.1 {
             plan.delete(binding.as_ref());
         }
@@ -156,10 +179,18 @@ fn readers(plan: &mut Plan, world: &World) -> Option<State> {
     }
     let (role, binding) = access::readers(object, &name);
     // Lists are whole: one reader fewer must show as a difference.
-    if ours.0.is_none_or(|current| current.rules != role.rules) {
+    let wants = (
+        ours.0.is_none_or(|current| current.rules != role.rules),
+        ours.1.is_none_or(|current| current.subjects != binding.subjects),
+    );
+    if wants.0 || wants.1 {
+        // Who was a reader in a version of before does not become one again because a cache is late.
+        plan.confirm(object);
+    }
+    if wants.0 {
         plan.apply(&role);
     }
-    if ours.1.is_none_or(|current| current.subjects != binding.subjects) {
+    if wants.1 {
         plan.apply(&binding);
     }
     None

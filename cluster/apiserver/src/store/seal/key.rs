@@ -210,26 +210,30 @@ impl KeyPlace {
         Ok(keys.into_iter().find(|key| key.id() == id))
     }
 
-    /// A key for a new store: a new one, unless a file was named that holds one. It is durable when this returns.
-    pub(crate) fn make(&self, of: &str) -> Result<SealKey, KeyError> {
+    /// A key for a new store: a new one, unless a file was named that holds one; and the file that was written for
+    /// it, if one was. It is durable when this returns.
+    pub(crate) fn make(&self, of: &str) -> Result<(SealKey, Option<PathBuf>), KeyError> {
         match self {
-            KeyPlace::Given(keys) => Ok(keys.first().cloned().unwrap_or_else(SealKey::generate)),
+            KeyPlace::Given(keys) => Ok((keys.first().cloned().unwrap_or_else(SealKey::generate), None)),
             KeyPlace::Folder(folder) => {
                 let key = SealKey::generate();
                 let path = folder.join(format!("{}.key", key.id()));
-                write(&path, &key.file(of)).map_err(|source| KeyError::Write { path, source })?;
-                Ok(key)
+                match write(&path, &key.file(of)) {
+                    Ok(()) => Ok((key, Some(path))),
+                    Err(source) => Err(KeyError::Write { path, source }),
+                }
             }
             KeyPlace::File(path) => {
                 if let Some(key) = read(path)?.into_iter().next() {
-                    return Ok(key);
+                    return Ok((key, None));
                 }
                 let key = SealKey::generate();
                 match write(path, &key.file(of)) {
-                    Ok(()) => Ok(key),
+                    Ok(()) => Ok((key, Some(path.clone()))),
                     // Another server that shares the file made it in this moment.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        read(path)?.into_iter().next().ok_or_else(|| KeyError::Bad { path: path.clone() })
+                        let theirs = read(path)?.into_iter().next();
+                        theirs.map(|key| (key, None)).ok_or_else(|| KeyError::Bad { path: path.clone() })
                     }
                     Err(source) => Err(KeyError::Write { path: path.clone(), source }),
                 }
@@ -296,8 +300,9 @@ mod tests {
     fn a_key_file_is_private_and_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let place = KeyPlace::Folder(folder.path().join("a/b"));
-        let key = place.make("a\ntest").unwrap();
+        let (key, made) = place.make("a\ntest").unwrap();
         let file = place.file_of(key.id()).unwrap();
+        assert_eq!(made.as_ref(), Some(&file));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
         let found = place.find(key.id()).unwrap().unwrap();
@@ -315,8 +320,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let place = KeyPlace::File(path.clone());
-        let first = place.make("x").unwrap();
-        assert_eq!(place.make("y").unwrap().id(), first.id());
+        let (first, made) = place.make("x").unwrap();
+        assert_eq!(made.as_ref(), Some(&path));
+        let (again, made) = place.make("y").unwrap();
+        assert_eq!((again.id(), made), (first.id(), None));
         let second = SealKey::generate();
         let both = format!("{}{}", &*second.file("x"), std::fs::read_to_string(&path).unwrap());
         std::fs::write(&path, both).unwrap();
