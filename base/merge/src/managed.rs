@@ -9,7 +9,7 @@
 //! [`clear`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -173,11 +173,19 @@ fn try_update(
     }
     let mut live_object = live.cloned().unwrap_or_else(|| empty_object(request));
     clear(&mut live_object);
-    let new_typed = parse(Arc::new(object.clone()), Duplicates::Allowed, "new", request)?;
-    let live_typed = parse(Arc::new(live_object), Duplicates::Allowed, "live", request)?;
-    record_update(&live_typed, &new_typed, &mut tracked, request)?;
+    // Lent, and given back whatever comes of it.
+    let new = Arc::new(object.take());
+    let recorded = record(new.clone(), live_object, &mut tracked, request);
+    *object = Arc::unwrap_or_clone(new);
+    recorded?;
     cap::cap(&mut tracked);
     Ok((tracked, of_live))
+}
+
+fn record(new: Arc<Value>, live: Value, tracked: &mut Tracked, request: &Request) -> Result<(), Error> {
+    let new = parse(new, Duplicates::Allowed, "new", request)?;
+    let live = parse(Arc::new(live), Duplicates::Allowed, "live", request)?;
+    record_update(&live, &new, tracked, request)
 }
 
 /// What `update` does to the managers.
@@ -274,8 +282,7 @@ fn ignored(tracked: &Tracked, request: &Request) -> BTreeMap<Arc<str>, Ignored> 
 }
 
 /// What the server decides, or what names the object, belongs to nobody.
-fn strip(tracked: &mut Tracked, manager: &Manager) {
-    let Some(mut owned) = tracked.managers.remove(manager) else { return };
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     let of_object = [&["apiVersion"][..], &["kind"], &["metadata"]];
     let of_metadata = [
         "name",
@@ -288,12 +295,16 @@ fn strip(tracked: &mut Tracked, manager: &Manager) {
         "managedFields",
         "resourceVersion",
     ];
-    let stripped: Set = of_object
+    of_object
         .iter()
         .map(|names| Path::fields(names.iter().copied()))
         .chain(of_metadata.iter().map(|name| Path::fields(["metadata", name])))
-        .collect();
-    owned.set = owned.set.difference(&stripped);
+        .collect()
+});
+
+fn strip(tracked: &mut Tracked, manager: &Manager) {
+    let Some(mut owned) = tracked.managers.remove(manager) else { return };
+    owned.set = owned.set.difference(&STRIPPED);
     if !owned.set.is_empty() {
         tracked.managers.insert(manager.clone(), owned);
     }

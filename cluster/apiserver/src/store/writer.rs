@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::disk::Disk;
 use super::log::{Log, LogError, Record};
 use super::planted::{self, Bug};
-use super::recovery::{Limits, record_of, snapshot};
+use super::recovery::{Limits, everything, record_of, snapshot};
 use super::seal::Sealer;
 use super::{Head, Pending, PendingWrite, Shared, StoreError, lock, publish};
 
@@ -109,7 +109,7 @@ impl Writer {
             return;
         }
         let closed = match self.log.len() > self.limits.log_bytes_open_max {
-            true => self.snapshot(),
+            true => self.snapshot().map(drop),
             false => self.log.seal(&*self.disk),
         };
         if let Err(error) = closed {
@@ -117,12 +117,13 @@ impl Writer {
         }
     }
 
-    fn snapshot(&mut self) -> Result<(), LogError> {
+    fn snapshot(&mut self) -> Result<u64, LogError> {
         let shared = self.shared.clone();
-        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is published meanwhile, since that is what this thread does; readers need not wait.
+        let all = everything(&shared.published.read().unwrap_or_else(PoisonError::into_inner));
         let sealer = sealer(&shared);
         let key = sealer.key().unwrap_or(self.log.key());
-        snapshot(&mut self.log, &*self.disk, &published, sealer, key)
+        snapshot(&mut self.log, &*self.disk, all, sealer, key)
     }
 
     /// Takes space while there is some. Without it the store works all the same.
@@ -168,9 +169,7 @@ impl Writer {
         };
         let records: Vec<Record> = writes().map(record).collect();
         if planted::is(Bug::PublishesBeforeSync) {
-            for write in writes() {
-                publish(&self.shared, &write.key, &write.object, write.deleted);
-            }
+            publish(&self.shared, writes().map(PendingWrite::shown));
         }
         // Who only waits, waits for earlier groups: they are durable by now.
         if !records.is_empty() {
@@ -180,9 +179,7 @@ impl Writer {
             }
             self.seal_failed = false;
         }
-        for write in writes() {
-            publish(&self.shared, &write.key, &write.object, write.deleted);
-        }
+        publish(&self.shared, writes().map(PendingWrite::shown));
         let mut head = lock(&self.shared.head);
         for write in writes() {
             let newest =
@@ -204,7 +201,9 @@ impl Writer {
     /// Replaces a long log by a snapshot. A failure before the log is touched harms nobody: it is tried again later.
     fn shrink(&mut self) {
         let made = self.snapshot();
-        self.snapshot_at = self.log.len() + self.limits.log_bytes_max;
+        // A log may become as long as the snapshot, so that at most half of what is written is written anew.
+        let snapshot_bytes = made.as_ref().map_or(0, |bytes| *bytes);
+        self.snapshot_at = self.log.len() + self.limits.log_bytes_max.max(snapshot_bytes);
         let Err(error) = made else { return };
         tracing::error!(error = %chain(&error), "cannot write a snapshot");
         if !error.is_harmless() {
