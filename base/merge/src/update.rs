@@ -205,16 +205,21 @@ impl Updater<'_> {
             // A version that is gone takes its managers with it.
             let Some(Some(seen)) = seen.get(&owned.version) else { continue };
             let taken = owned.set.intersection(&seen.changed);
-            let conflicting = taken.paths().into_iter();
-            conflicts.extend(conflicting.map(|path| Conflict { manager: other.clone(), path }));
+            if !force {
+                let conflicting = taken.paths().into_iter();
+                conflicts.extend(conflicting.map(|path| Conflict { manager: other.clone(), path }));
+            }
             if taken.is_empty() && seen.removed.is_empty() {
                 kept.insert(other, owned);
                 continue;
             }
-            let set = owned.set.difference(&taken).difference(&seen.removed);
+            let mut set = owned.set.difference(&taken);
+            if !seen.removed.is_empty() {
+                set = set.difference(&seen.removed);
+            }
             kept.insert(other, Owned { set, ..owned });
         }
-        if !force && !conflicts.is_empty() {
+        if !conflicts.is_empty() {
             return Err(Error::Conflicts(conflicts));
         }
         kept.retain(|_, owned| !owned.set.is_empty());

@@ -15,34 +15,30 @@ const RECORD_BYTES: usize = 2432;
 /// Bytes of zeros that are made ready before the second loop, over and over.
 const READY_BYTES: usize = 4 << 20;
 
-/// Two loops of some seconds in a folder: over a file that grows, and over one that was filled with zeros before.
+/// Two loops of some seconds in a folder: over a file that grows, and over one that was filled with zeros before (which is not counted).
 pub(crate) fn syncs(folder: &Path, seconds: u64) -> anyhow::Result<()> {
     let path = folder.join("syncs");
     let mut file = File::create(&path).context("cannot create a file")?;
-    let time = Duration::from_secs(seconds);
-    let (count, took) = run(time, || append(&mut file))?;
-    tell("syncs, growing file", "1/s", count / took);
-    let mut left = 0;
-    let (count, took) = run(time, || {
-        if left < RECORD_BYTES {
-            ready(&mut file)?;
-            left = READY_BYTES;
+    for (figure, is_ready) in [("syncs, growing file", false), ("syncs, file made ready", true)] {
+        let (mut times, mut left) = (Vec::new(), 0);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(seconds) {
+            if is_ready && left < RECORD_BYTES {
+                ready(&mut file)?;
+                left = READY_BYTES;
+            }
+            left = left.saturating_sub(RECORD_BYTES);
+            let began = Instant::now();
+            append(&mut file)?;
+            times.push(began.elapsed());
         }
-        left -= RECORD_BYTES;
-        append(&mut file)
-    })?;
-    tell("syncs, file made ready", "1/s", count / took);
+        let all: Duration = times.iter().sum();
+        tell(figure, "1/s", times.len() as f64 / all.as_secs_f64());
+        times.sort();
+        tell(&format!("{figure}: p50"), "ms", times[times.len() / 2].as_secs_f64() * 1000.0);
+    }
     std::fs::remove_file(&path)?;
     Ok(())
-}
-
-fn run(time: Duration, mut one: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<(f64, f64)> {
-    let (began, mut count) = (Instant::now(), 0.0);
-    while began.elapsed() < time {
-        one()?;
-        count += 1.0;
-    }
-    Ok((count, began.elapsed().as_secs_f64()))
 }
 
 fn append(file: &mut File) -> anyhow::Result<()> {

@@ -63,7 +63,12 @@ impl Maps {
         Ok(Maps { client: target.client().await?, path })
     }
 
-    fn request(&self, method: Method, rest: &str, body: Option<(&str, String)>) -> anyhow::Result<Request<Vec<u8>>> {
+    fn request(
+        &self,
+        method: Method,
+        rest: &str,
+        body: Option<(&str, String)>,
+    ) -> anyhow::Result<Request<Vec<u8>>> {
         let request = Request::builder().method(method).uri(format!("{}{rest}", self.path));
         let (content_type, body) = body.unwrap_or((JSON, String::new()));
         Ok(request.header(http::header::CONTENT_TYPE, content_type).body(body.into_bytes())?)
@@ -146,7 +151,9 @@ pub(crate) async fn operations(target: &Target, processes: &Processes, count: us
             "create" => (Method::POST, String::new(), Some((JSON, object(&name, "")))),
             "get" => (Method::GET, path, None),
             "update" => (Method::PUT, path, Some((JSON, object(&name, "updated")))),
-            "apply" => (Method::PATCH, format!("{path}?fieldManager=bench&force=true"), Some((APPLY, applied()))),
+            "apply" => {
+                (Method::PATCH, format!("{path}?fieldManager=bench&force=true"), Some((APPLY, applied())))
+            }
             _ => (Method::DELETE, path, None),
         }
     };
@@ -194,7 +201,8 @@ pub(crate) async fn watching(target: &Target, watchers: usize, events: usize) ->
         let (seen, ready) = (seen.clone(), ready.clone());
         tasks.spawn(async move {
             let rest = format!("?watch=true&resourceVersion={version}");
-            let mut lines = maps.client.request_stream(maps.request(Method::GET, &rest, None)?).await?.lines();
+            let mut lines =
+                maps.client.request_stream(maps.request(Method::GET, &rest, None)?).await?.lines();
             let _ = ready.send(()).await;
             while let Some(line) = lines.try_next().await? {
                 let at = Instant::now();

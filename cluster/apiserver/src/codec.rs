@@ -177,8 +177,13 @@ pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
 }
 
 pub(crate) fn set_type(object: &mut Value, kind: &Kind) {
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.clone().into();
+    // It is set at several places, and most often there already.
+    if !object["apiVersion"].as_str().is_some_and(|known| kind.is_api_version(known)) {
+        object["apiVersion"] = kind.api_version().into();
+    }
+    if object["kind"] != *kind.kind {
+        object["kind"] = kind.kind.clone().into();
+    }
 }
 
 /// Refuses an object whose value could not be opened: it is neither empty nor gone.

@@ -65,6 +65,13 @@ impl Kind {
         api_version(&self.group, &self.version)
     }
 
+    pub(crate) fn is_api_version(&self, text: &str) -> bool {
+        match self.group.as_str() {
+            "" => text == self.version,
+            group => split_api_version(text) == (group, self.version.as_str()),
+        }
+    }
+
     pub(crate) fn storage(&self) -> &Arc<str> {
         self.storage.get_or_init(|| storage_name(&self.group, &self.plural))
     }
