@@ -251,6 +251,8 @@ struct Head {
     /// The newest unpublished state per key; `None` for a deletion.
     overlay: HashMap<Key, (u64, Option<Arc<Object>>)>,
     pending: Vec<Pending>,
+    /// The thread that writes sleeps. Waking it costs as much as all the rest of a small write, so it is woken only then.
+    sleeps: bool,
     failed: Option<StoreError>,
     closing: bool,
 }
@@ -522,8 +524,7 @@ impl Store {
             head.overlay.insert(key.clone(), (revision, state));
             let (done, wait) = oneshot::channel();
             let write = PendingWrite { key: key.clone(), object: object.clone(), deleted };
-            head.pending.push(Pending { write: Some(write), done });
-            self.shared.wake.notify_one();
+            self.push(&mut head, Pending { write: Some(write), done });
             (object, wait)
         };
         match done.await {
@@ -545,11 +546,18 @@ impl Store {
                 return Ok(());
             }
             let (done, settled) = oneshot::channel();
-            head.pending.push(Pending { write: None, done });
-            self.shared.wake.notify_one();
+            self.push(&mut head, Pending { write: None, done });
             settled
         };
         settled.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Hands something to the thread that writes.
+    fn push(&self, head: &mut Head, pending: Pending) {
+        head.pending.push(pending);
+        if std::mem::take(&mut head.sleeps) {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Nothing locked is written over, and no Secret is written without a key.

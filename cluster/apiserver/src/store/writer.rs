@@ -75,6 +75,7 @@ impl Writer {
             let group = {
                 let mut head = lock(&shared.head);
                 while head.pending.is_empty() && !head.closing {
+                    head.sleeps = true;
                     if self.log.is_sealed() || self.seal_failed || head.failed.is_some() {
                         head = shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
                     } else {
@@ -89,6 +90,7 @@ impl Writer {
                 if head.pending.is_empty() && head.closing {
                     break;
                 }
+                head.sleeps = false;
                 take(&mut head)
             };
             self.step(group);
