@@ -6,10 +6,12 @@
 mod guess;
 mod json;
 mod matcher;
+mod name;
 mod path;
 mod set;
 
 pub use json::Error;
 pub use matcher::Matcher;
+pub use name::Name;
 pub use path::{Path, Step};
 pub use set::Set;

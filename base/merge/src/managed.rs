@@ -9,7 +9,7 @@
 //! [`clear`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -77,23 +77,24 @@ pub fn apply(live: Option<&Value>, config: &Value, force: bool, request: &Reques
     check_config(config, request)?;
     let nothing = Value::Object(serde_json::Map::new());
     let live_object = live.unwrap_or(&nothing);
-    let mut tracked = Tracked::decode(live_object.pointer("/metadata/managedFields"))
+    let mut before = Tracked::decode(managers_of(live_object))
         .map_err(|error| Error::Internal(format!("failed to decode managed fields: {error}")))?;
-    let before = tracked.clone();
-    let mut stripped = live_object.clone();
-    clear(&mut stripped);
-    let stripped = Arc::new(stripped);
+    let stripped = Arc::new(without_managers(live_object));
     let live_typed = parse(stripped.clone(), Duplicates::Allowed, "live", request)?;
     let config_typed = parse(Arc::new(config.clone()), Duplicates::Refused, "patch", request)?;
-    if tracked.managers.is_empty() && live.is_some() {
+    let untracked = before.managers.is_empty();
+    if untracked && live.is_some() {
         let empty = Typed { value: Arc::new(empty_object(request)), ..live_typed.clone() };
         let first = Request { manager: BEFORE_FIRST_APPLY, ..*request };
-        record_update(&empty, &live_typed, &mut tracked, &first)?;
+        record_update(&empty, &live_typed, &mut before, &first)?;
     }
 
     let manager = Manager::new(request, Operation::Apply);
-    let (new, managers) = apply_or_migrate(&live_typed, &config_typed, &tracked, &manager, force, request)?;
-    tracked.managers = managers;
+    let (new, managers) = apply_or_migrate(&live_typed, &config_typed, &before, &manager, force, request)?;
+    let mut tracked = Tracked { managers, times: before.times.clone() };
+    if untracked {
+        before = Tracked::default();
+    }
     strip(&mut tracked, &manager);
     let mut object = match new {
         Some(new) => {
@@ -140,9 +141,28 @@ pub fn clear(object: &mut Value) {
     }
 }
 
+/// The list of managers of an object.
+fn managers_of(object: &Value) -> Option<&Value> {
+    object.get("metadata")?.get("managedFields")
+}
+
+/// A copy of an object without its managers, which are often the larger half of it.
+fn without_managers(object: &Value) -> Value {
+    let Value::Object(members) = object else { return object.clone() };
+    let copy = |(name, value): (&String, &Value)| match value {
+        Value::Object(metadata) if name == "metadata" => {
+            let kept = metadata.iter().filter(|(name, _)| *name != "managedFields");
+            let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+            (name.clone(), Value::Object(kept.collect()))
+        }
+        _ => (name.clone(), value.clone()),
+    };
+    Value::Object(members.iter().map(copy).collect())
+}
+
 /// Whether two objects are equal but for the times in their `managedFields`: such a write is to be left out.
 pub fn only_times_differ(a: &Value, b: &Value) -> bool {
-    let decode = |object: &Value| Tracked::decode(object.pointer("/metadata/managedFields"));
+    let decode = |object: &Value| Tracked::decode(managers_of(object));
     let (Ok(a_tracked), Ok(b_tracked)) = (decode(a), decode(b)) else { return a == b };
     a_tracked.managers == b_tracked.managers && same_but_managers(a, b)
 }
@@ -153,9 +173,8 @@ fn try_update(
     object: &mut Value,
     request: &Request,
 ) -> Result<(Tracked, Tracked), Error> {
-    let of_live =
-        Tracked::decode(live.and_then(|live| live.pointer("/metadata/managedFields"))).unwrap_or_default();
-    let sent = object.pointer("/metadata/managedFields");
+    let of_live = Tracked::decode(live.and_then(managers_of)).unwrap_or_default();
+    let sent = managers_of(object);
     let mut tracked = if !request.subresource.is_empty() {
         of_live.clone()
     } else if entries::is_reset(sent) {
@@ -171,13 +190,20 @@ fn try_update(
     if tracked.managers.is_empty() && live.is_some() {
         return Ok((tracked, of_live));
     }
-    let mut live_object = live.cloned().unwrap_or_else(|| empty_object(request));
-    clear(&mut live_object);
-    let new_typed = parse(Arc::new(object.clone()), Duplicates::Allowed, "new", request)?;
-    let live_typed = parse(Arc::new(live_object), Duplicates::Allowed, "live", request)?;
-    record_update(&live_typed, &new_typed, &mut tracked, request)?;
+    let live_object = live.map_or_else(|| empty_object(request), without_managers);
+    // Lent, and given back whatever comes of it.
+    let new = Arc::new(object.take());
+    let recorded = record(new.clone(), live_object, &mut tracked, request);
+    *object = Arc::unwrap_or_clone(new);
+    recorded?;
     cap::cap(&mut tracked);
     Ok((tracked, of_live))
+}
+
+fn record(new: Arc<Value>, live: Value, tracked: &mut Tracked, request: &Request) -> Result<(), Error> {
+    let new = parse(new, Duplicates::Allowed, "new", request)?;
+    let live = parse(Arc::new(live), Duplicates::Allowed, "live", request)?;
+    record_update(&live, &new, tracked, request)
 }
 
 /// What `update` does to the managers.
@@ -246,9 +272,9 @@ fn check_config(config: &Value, request: &Request) -> Result<(), Error> {
 }
 
 fn parse(value: Arc<Value>, duplicates: Duplicates, what: &str, request: &Request) -> Result<Typed, Error> {
-    let name = full_name(&value);
-    Typed::parse(value, request.schema, request.api_version, duplicates)
-        .map_err(|error| Error::Internal(format!("failed to create typed {what} object ({name}): {error}")))
+    Typed::parse(value.clone(), request.schema, request.api_version, duplicates).map_err(|error| {
+        Error::Internal(format!("failed to create typed {what} object ({}): {error}", full_name(&value)))
+    })
 }
 
 /// `default/web; apps/v1, Kind=Deployment`; a version without a group is written `/v1`.
@@ -274,8 +300,7 @@ fn ignored(tracked: &Tracked, request: &Request) -> BTreeMap<Arc<str>, Ignored> 
 }
 
 /// What the server decides, or what names the object, belongs to nobody.
-fn strip(tracked: &mut Tracked, manager: &Manager) {
-    let Some(mut owned) = tracked.managers.remove(manager) else { return };
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
     let of_object = [&["apiVersion"][..], &["kind"], &["metadata"]];
     let of_metadata = [
         "name",
@@ -288,12 +313,16 @@ fn strip(tracked: &mut Tracked, manager: &Manager) {
         "managedFields",
         "resourceVersion",
     ];
-    let stripped: Set = of_object
+    of_object
         .iter()
         .map(|names| Path::fields(names.iter().copied()))
         .chain(of_metadata.iter().map(|name| Path::fields(["metadata", name])))
-        .collect();
-    owned.set = owned.set.difference(&stripped);
+        .collect()
+});
+
+fn strip(tracked: &mut Tracked, manager: &Manager) {
+    let Some(mut owned) = tracked.managers.remove(manager) else { return };
+    owned.set = owned.set.difference(&STRIPPED);
     if !owned.set.is_empty() {
         tracked.managers.insert(manager.clone(), owned);
     }

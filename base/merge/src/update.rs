@@ -107,6 +107,19 @@ pub enum Error<K: std::fmt::Debug> {
     Typed(#[from] typed::Error),
 }
 
+/// What others lose by a write.
+struct Seen {
+    /// Added and modified.
+    changed: Set,
+    removed: Set,
+}
+
+impl Seen {
+    fn of(comparison: &Comparison) -> Seen {
+        Seen { changed: comparison.modified.union(&comparison.added), removed: comparison.removed.clone() }
+    }
+}
+
 /// The algorithm, with what does not change between operations on a kind.
 #[derive(Clone, Copy)]
 pub struct Updater<'a> {
@@ -172,9 +185,9 @@ impl Updater<'_> {
         manager: &K,
         force: bool,
     ) -> Result<(Managers<K>, Comparison), Error<K>> {
-        let mut comparisons: BTreeMap<Arc<str>, Option<Comparison>> = BTreeMap::new();
+        // What changed as each version sees it; `None` if there is no such version.
+        let mut seen: BTreeMap<Arc<str>, Option<Seen>> = BTreeMap::new();
         let own = self.filtered(old.compare(new)?, &new.version);
-        comparisons.insert(new.version.clone(), Some(own.clone()));
         let mut kept = Managers::new();
         let mut conflicts = Vec::new();
         for (other, owned) in managers {
@@ -182,19 +195,31 @@ impl Updater<'_> {
                 kept.insert(other, owned);
                 continue;
             }
-            if !comparisons.contains_key(&owned.version) {
-                let comparison = self.compare_in(old, new, &owned.version)?;
-                comparisons.insert(owned.version.clone(), comparison);
+            if !seen.contains_key(&owned.version) {
+                let comparison = match owned.version == new.version {
+                    true => Some(Seen::of(&own)),
+                    false => self.compare_in(old, new, &owned.version)?.as_ref().map(Seen::of),
+                };
+                seen.insert(owned.version.clone(), comparison);
             }
             // A version that is gone takes its managers with it.
-            let Some(Some(comparison)) = comparisons.get(&owned.version) else { continue };
-            let taken = owned.set.intersection(&comparison.modified.union(&comparison.added));
-            let conflicting = taken.paths().into_iter();
-            conflicts.extend(conflicting.map(|path| Conflict { manager: other.clone(), path }));
-            let set = owned.set.difference(&taken).difference(&comparison.removed);
+            let Some(Some(seen)) = seen.get(&owned.version) else { continue };
+            let taken = owned.set.intersection(&seen.changed);
+            if !force {
+                let conflicting = taken.paths().into_iter();
+                conflicts.extend(conflicting.map(|path| Conflict { manager: other.clone(), path }));
+            }
+            if taken.is_empty() && seen.removed.is_empty() {
+                kept.insert(other, owned);
+                continue;
+            }
+            let mut set = owned.set.difference(&taken);
+            if !seen.removed.is_empty() {
+                set = set.difference(&seen.removed);
+            }
             kept.insert(other, Owned { set, ..owned });
         }
-        if !force && !conflicts.is_empty() {
+        if !conflicts.is_empty() {
             return Err(Error::Conflicts(conflicts));
         }
         kept.retain(|_, owned| !owned.set.is_empty());

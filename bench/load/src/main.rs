@@ -1,10 +1,11 @@
 //! Load on a Kubernetes API, for the benchmarks.
 //!
 //! `dodai-bench-load TARGET [--pids PID,PID] PHASE`: TARGET is a kubeconfig, or `in-process` for a server of ours in this process,
-//! without a socket. PHASE is `creates CLIENTS SECONDS`, or `all [SCALE]` for the whole of `bench/apiserver`. Prints one figure a line, as
-//! JSON: `{"figure": ..., "unit": ..., "value": ...}`. CPU and memory are those of the processes given (in process: of this one, the
+//! without a socket. PHASE is `creates CLIENTS SECONDS`, `operations COUNT`, `watching WATCHERS EVENTS`, `objects COUNT`, or
+//! `all [SCALE]` for the whole of `bench/apiserver`. `dodai-bench-load disk FOLDER SECONDS` measures what the disk allows. Prints one figure a line, as JSON: `{"figure": ..., "unit": ..., "value": ...}`. CPU and memory are those of the processes given (in process: of this one, the
 //! client's share included).
 
+mod disk;
 mod phases;
 mod processes;
 mod target;
@@ -34,8 +35,11 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let number = |text: &str| text.parse::<u64>().with_context(|| format!("`{text}` is no number"));
     let [target, phase @ ..] = arguments.as_slice() else {
-        bail!("usage: dodai-bench-load TARGET [--pids PID,PID] creates CLIENTS SECONDS | all [SCALE]");
+        bail!("usage: dodai-bench-load TARGET [--pids PID,PID] PHASE, or disk FOLDER SECONDS");
     };
+    if let ("disk", [folder, seconds]) = (*target, phase) {
+        return disk::syncs(folder.as_ref(), number(seconds)?);
+    }
     let target = Target::open(target).await?;
     if target.is_in_process() {
         processes = Processes::this();
@@ -44,6 +48,11 @@ async fn main() -> anyhow::Result<()> {
         ["creates", clients, seconds] => {
             phases::creates(&target, &processes, number(clients)? as usize, number(seconds)?).await
         }
+        ["operations", count] => phases::operations(&target, &processes, number(count)? as usize).await,
+        ["watching", watchers, events] => {
+            phases::watching(&target, number(watchers)? as usize, number(events)? as usize).await
+        }
+        ["objects", count] => phases::objects(&target, &processes, number(count)? as usize).await,
         ["all"] => phases::all(&target, &processes, 100).await,
         ["all", scale] => phases::all(&target, &processes, number(scale)?).await,
         _ => bail!("`{}` is no phase", phase.join(" ")),

@@ -14,7 +14,7 @@ struct Shared {
 }
 
 /// Sets the number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sender(Arc<Shared>);
 
 impl Sender {

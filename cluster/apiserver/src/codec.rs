@@ -11,7 +11,7 @@ use crate::convert;
 use crate::kinds::Kind;
 use crate::schema::{self, Shape, decode};
 use crate::status::ApiError;
-use crate::store::Object;
+use crate::store::{Draft, Object};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
@@ -44,21 +44,22 @@ impl FieldValidation {
 }
 
 /// Reads a body by its Content-Type into JSON text.
-pub(crate) fn body_json(body: &[u8], headers: &HeaderMap) -> Result<Bytes, ApiError> {
+pub(crate) fn body_json(body: Bytes, headers: &HeaderMap) -> Result<Bytes, ApiError> {
     let content_type =
         headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if body.is_empty() {
-        return Ok(Bytes::new());
+        return Ok(body);
     }
     match content_type.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" => Ok(Bytes::copy_from_slice(body)),
+        "" | "application/json" => Ok(body),
         "application/yaml" => {
-            let text = std::str::from_utf8(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            let text =
+                std::str::from_utf8(&body).map_err(|error| ApiError::bad_request(error.to_string()))?;
             let value = dodai_yaml::from_str_json(text)
                 .map_err(|error| ApiError::bad_request(format!("error converting YAML to JSON: {error}")))?;
             Ok(value.to_string().into())
         }
-        "application/vnd.kubernetes.protobuf" => Ok(crate::proto::decode(body)?.to_string().into()),
+        "application/vnd.kubernetes.protobuf" => Ok(crate::proto::decode(&body)?.to_string().into()),
         _ => Err(ApiError::unsupported_media(&[
             "application/json",
             "application/yaml",
@@ -115,8 +116,7 @@ pub(crate) fn cannot_handle(kind: &Kind, detail: &str) -> ApiError {
 }
 
 fn shape(kind: &Kind) -> Option<Shape> {
-    let name = kind.schema.as_ref()?;
-    Some(Shape::Struct(schema::builtin(name).root))
+    Some(Shape::Struct(kind.info()?.root))
 }
 
 /// The metadata of a custom resource is typed, whatever its schema says.
@@ -141,8 +141,8 @@ fn custom_metadata(mut decoded: decode::Decoded) -> Result<decode::Decoded, Stri
 
 /// Brings an object into the form in which it is answered and stored.
 pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
-    match &kind.schema {
-        Some(name) => schema::normalize(object, schema::builtin(name).root),
+    match kind.info() {
+        Some(info) => schema::normalize(object, info.root),
         None => {
             schema::normalize(&mut object["metadata"], schema::named(OBJECT_META));
         }
@@ -151,8 +151,8 @@ pub(crate) fn normalize(kind: &Kind, object: &mut Value) {
 
 /// As `normalize`, for an object on its way in: see `schema::normalize_request`.
 pub(crate) fn normalize_request(kind: &Kind, object: &mut Value) {
-    match &kind.schema {
-        Some(name) => schema::normalize_request(object, schema::builtin(name).root),
+    match kind.info() {
+        Some(info) => schema::normalize_request(object, info.root),
         None => normalize(kind, object),
     }
 }
@@ -165,9 +165,25 @@ pub(crate) fn strip_type(object: &mut Value) {
     }
 }
 
+/// An object in the version of `kind`, written out for the store.
+pub(crate) fn draft(kind: &Kind, object: &Value) -> Draft {
+    if convert::is_stored_as_it_is(kind) {
+        return Draft::without(object, &["apiVersion", "kind"]);
+    }
+    let mut stored = object.clone();
+    set_type(&mut stored, kind);
+    convert::to_storage(kind, &mut stored);
+    Draft::without(&stored, &["apiVersion", "kind"])
+}
+
 pub(crate) fn set_type(object: &mut Value, kind: &Kind) {
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.clone().into();
+    // It is set at several places, and most often there already.
+    if !object["apiVersion"].as_str().is_some_and(|known| kind.is_api_version(known)) {
+        object["apiVersion"] = kind.api_version().into();
+    }
+    if object["kind"] != *kind.kind {
+        object["kind"] = kind.kind.clone().into();
+    }
 }
 
 /// Refuses an object whose value could not be opened: it is neither empty nor gone.
@@ -187,6 +203,14 @@ pub(crate) fn load(kind: &Kind, object: &Object) -> Value {
     convert::from_storage(kind, &mut value);
     set_type(&mut value, kind);
     value
+}
+
+/// Makes of an object in the version of `kind` what would be read now that it is stored.
+pub(crate) fn as_stored(kind: &Kind, object: &mut Value, stored: &Object) {
+    match convert::is_stored_as_it_is(kind) {
+        true => object["metadata"]["resourceVersion"] = stored.revision.to_string().into(),
+        false => *object = load(kind, stored),
+    }
 }
 
 /// A stored object as JSON text in the version of `kind`, with apiVersion and kind.

@@ -18,6 +18,11 @@ pub(crate) fn is_plain(kind: &Kind) -> bool {
     }
 }
 
+/// Whether an object is stored as it is, but for apiVersion and kind.
+pub(crate) fn is_stored_as_it_is(kind: &Kind) -> bool {
+    is_plain(kind) && kind.custom.as_ref().is_none_or(|custom| custom.storage_schema.is_none())
+}
+
 fn is_old_autoscaler(kind: &Kind) -> bool {
     kind.is("autoscaling", "horizontalpodautoscalers") && kind.version == "v1"
 }
@@ -86,7 +91,7 @@ fn fill_event(kind: &Kind, value: &mut Value) {
     if !value["deprecatedSource"].is_object() {
         value["deprecatedSource"] = json!({});
     }
-    if let Some(name) = &kind.schema {
-        crate::schema::normalize(value, crate::schema::builtin(name).root);
+    if let Some(info) = kind.info() {
+        crate::schema::normalize(value, info.root);
     }
 }

@@ -162,6 +162,7 @@ pub(crate) fn kinds(crd: &Value) -> Vec<Kind> {
             storage_version_hash: Some(storage_hash(&group, &storage_version, &text(&names["kind"]))),
             subresources,
             schema: None,
+            info: Default::default(),
             list_kind: text(&names["listKind"]),
             storage: OnceLock::new(),
             custom: Some(Arc::new(custom)),

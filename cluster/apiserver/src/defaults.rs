@@ -27,10 +27,10 @@ fn inner<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut Value> {
     object.get_mut(field).filter(|value| value.is_object())
 }
 
-/// Sets the defaults of a kind.
-pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
+/// Sets the defaults of a kind; whether it has any.
+pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) -> bool {
     match (kind.group.as_str(), kind.plural.as_str()) {
-        ("", plural) => core(plural, object),
+        ("", plural) => return core(plural, object),
         ("apps", plural) => apps(plural, object),
         ("batch", "jobs") => {
             let labels = object["spec"]["template"]["metadata"]["labels"].clone();
@@ -125,11 +125,12 @@ pub(crate) fn set_defaults(kind: &Kind, object: &mut Value) {
                 each(constraints, "resourceRules", |rule| set(rule, "scope", "*"));
             }
         }
-        _ => {}
+        _ => return false,
     }
+    true
 }
 
-fn core(plural: &str, object: &mut Value) {
+fn core(plural: &str, object: &mut Value) -> bool {
     match plural {
         "pods" => {
             set(&mut object["spec"], "enableServiceLinks", true);
@@ -225,8 +226,9 @@ fn core(plural: &str, object: &mut Value) {
         "endpoints" => {
             each(object, "subsets", |subset| each(subset, "ports", |port| set(port, "protocol", "TCP")))
         }
-        _ => {}
+        _ => return false,
     }
+    true
 }
 
 fn set_in(object: &mut Value, map: &str, field: &str, value: &Value) {

@@ -6,7 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::codec;
-use crate::convert;
 use crate::kinds::Kind;
 use crate::request::Query;
 use crate::schema::decode;
@@ -217,9 +216,8 @@ async fn attempt(
     if seen.locked.is_some() {
         return delete_locked(server, kind, key, options, seen).await;
     }
-    let old = codec::load(kind, seen);
-    let mut object = old.clone();
-    let grace = grace(kind, options, &old);
+    let mut object = codec::load(kind, seen);
+    let grace = grace(kind, options, &object);
     let mut finalizers_changed = set_finalizers(kind, options, &mut object);
     if kind.is("apiextensions.k8s.io", "customresourcedefinitions") && !seen.deleting {
         // A definition waits until its objects are gone.
@@ -242,12 +240,12 @@ async fn attempt(
         changed |= set_deletion(kind, &mut object, grace, marked_before, waits);
     }
     let stays = has_finalizers || waits || graceful && !pod_is_over(&object, grace);
-    if changed && (stays || mark) && object != old {
+    if changed && (stays || mark) {
         if options.dry_run {
             return Ok(Deleted { object, gone: !stays });
         }
-        let stored = stored_form(kind, &object);
-        let written = write(server, key, &current, Change::Put(stored)).await?;
+        codec::normalize(kind, &mut object);
+        let written = write(server, key, &current, Change::PutDraft(codec::draft(kind, &object))).await?;
         if let Some(written) = written {
             object = codec::load(kind, &written);
             current = written;
@@ -262,12 +260,15 @@ async fn attempt(
     if options.dry_run {
         return Ok(Deleted { object, gone: true });
     }
-    let stored = stored_form(kind, &object);
-    // The answer has the revision of the deletion, as the last event has.
-    if let Some(last) = write(server, key, &current, Change::Delete(stored)).await? {
-        object = codec::load(kind, &last);
+    if changed {
+        codec::normalize(kind, &mut object);
     }
-    server.after_delete(kind, &old);
+    // The answer has the revision of the deletion, as the last event has.
+    if let Some(last) = write(server, key, &current, Change::DeleteDraft(codec::draft(kind, &object))).await?
+    {
+        codec::as_stored(kind, &mut object, &last);
+    }
+    server.after_delete(kind);
     Ok(Deleted { object, gone: true })
 }
 
@@ -288,15 +289,6 @@ async fn delete_locked(
 fn pod_is_over(object: &Value, grace: Option<i64>) -> bool {
     // A shorter grace may have been set already.
     object["metadata"]["deletionGracePeriodSeconds"].as_i64().or(grace) == Some(0)
-}
-
-fn stored_form(kind: &Kind, object: &Value) -> Value {
-    let mut stored = object.clone();
-    codec::normalize(kind, &mut stored);
-    codec::set_type(&mut stored, kind);
-    convert::to_storage(kind, &mut stored);
-    codec::strip_type(&mut stored);
-    stored
 }
 
 async fn write(

@@ -270,6 +270,7 @@ async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
+    let mut first = Bytes::new();
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| match error.downcast_ref::<Overloaded>() {
@@ -281,12 +282,18 @@ async fn collect(mut body: Body) -> Result<Bytes, ApiError> {
             None => ApiError::bad_request(format!("the body of the request cannot be read: {error}")),
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_BYTES_MAX {
+        if first.len() + bytes.len() + data.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
+        // Most bodies come in one piece, which is taken as it is.
+        if first.is_empty() && bytes.is_empty() {
+            first = data;
+            continue;
+        }
+        bytes.extend_from_slice(&std::mem::take(&mut first));
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes.freeze())
+    Ok(if bytes.is_empty() { first } else { bytes.freeze() })
 }
 
 /// The name under which changes are tracked.
@@ -316,7 +323,7 @@ async fn main_write(
     let (head, body) = request.into_parts();
     match verb {
         "delete" => {
-            let options = delete::Options::read(&body_json(&read_body(body).await?, &head.headers)?, query)?;
+            let options = delete::Options::read(&body_json(read_body(body).await?, &head.headers)?, query)?;
             let warned = orphans_pods(kind, &options);
             let done = delete_one(server, user, kind, &key, &options, query, media).await;
             let mut reply = done.unwrap_or_else(|error| Reply::error(&error));
@@ -326,12 +333,12 @@ async fn main_write(
             Ok(reply)
         }
         "deletecollection" => {
-            let body = body_json(&read_body(body).await?, &head.headers)?;
+            let body = body_json(read_body(body).await?, &head.headers)?;
             delete_collection(server, user, kind, &key, query, media, &body).await
         }
         _ => {
             if kind.verbs.iter().all(|verb| verb == "create") {
-                let body = body_json(&read_body(body).await?, &head.headers)?;
+                let body = body_json(read_body(body).await?, &head.headers)?;
                 return special::create(server, user, kind, &key, query, &body, media, &head.headers).await;
             }
             write_object(server, user, kind, key, Door::Main, query, verb, media, &head.headers, body).await
@@ -383,7 +390,7 @@ async fn delete_collection(
             Err(error) => return Err(error),
         }
     }
-    let list = read::list_json(kind, &page);
+    let list = read::list_json(kind, page);
     let mut reply = Reply::json(200, list, Media { form: Form::Plain, ..media });
     if warned {
         reply.warn(crate::warnings::ORPHANED_PODS);
@@ -433,11 +440,11 @@ pub(crate) async fn write_object(
     };
     let result = match verb {
         "create" => {
-            let body = body_json(&read_body(body).await?, headers)?;
+            let body = body_json(read_body(body).await?, headers)?;
             request.create(&body).await
         }
         "update" => {
-            let body = body_json(&read_body(body).await?, headers)?;
+            let body = body_json(read_body(body).await?, headers)?;
             request.update(&body).await
         }
         _ => {
@@ -460,7 +467,10 @@ pub(crate) async fn write_object(
                 warnings.extend(crate::crd::warnings(&outcome.object));
             }
             warnings.extend(crate::admission::stored_only_warnings(kind, &outcome.object));
-            let mut reply = read::value(kind, &outcome.object, media, query)?;
+            let mut reply = match &outcome.stored {
+                Some(stored) => read::written(kind, stored, &outcome.object, media, query)?,
+                None => read::value(kind, &outcome.object, media, query)?,
+            };
             if outcome.created {
                 *reply.response.status_mut() = http::StatusCode::CREATED;
             }
@@ -498,16 +508,16 @@ async fn subresource(
         "scale" => {
             let (head, body) = request.into_parts();
             let body = read_body(body).await?;
-            crate::scale::answer(server, user, kind, &key, query, verb, media, &head.headers, &body).await
+            crate::scale::answer(server, user, kind, &key, query, verb, media, &head.headers, body).await
         }
         "binding" | "eviction" => {
             let (head, body) = request.into_parts();
-            let body = body_json(&read_body(body).await?, &head.headers)?;
+            let body = body_json(read_body(body).await?, &head.headers)?;
             special::pod(server, user, kind, &key, name, query, &body, media).await
         }
         "token" => {
             let (head, body) = request.into_parts();
-            let body = body_json(&read_body(body).await?, &head.headers)?;
+            let body = body_json(read_body(body).await?, &head.headers)?;
             token::request::create(server, &key, &body, media)
         }
         "log" | "exec" | "attach" | "portforward" => {

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use serde::Deserialize;
 
 use crate::crd::CustomVersion;
+use crate::schema::{self, TypeInfo};
 
 const KINDS: &str = include_str!("../data/kinds.jsonl");
 
@@ -50,6 +51,9 @@ pub(crate) struct Kind {
     /// Storage name: kinds that are two views of one object share it.
     #[serde(skip)]
     pub storage: OnceLock<Arc<str>>,
+    /// The type of a built-in kind, once it was asked for.
+    #[serde(skip)]
+    pub info: OnceLock<&'static TypeInfo>,
     /// The CRD version behind a custom resource.
     #[serde(skip)]
     pub custom: Option<Arc<CustomVersion>>,
@@ -61,8 +65,21 @@ impl Kind {
         api_version(&self.group, &self.version)
     }
 
+    pub(crate) fn is_api_version(&self, text: &str) -> bool {
+        match self.group.as_str() {
+            "" => text == self.version,
+            group => split_api_version(text) == (group, self.version.as_str()),
+        }
+    }
+
     pub(crate) fn storage(&self) -> &Arc<str> {
         self.storage.get_or_init(|| storage_name(&self.group, &self.plural))
+    }
+
+    /// The type of a built-in kind.
+    pub(crate) fn info(&self) -> Option<&'static TypeInfo> {
+        let name = self.schema.as_deref()?;
+        Some(self.info.get_or_init(|| schema::builtin(name)))
     }
 
     pub(crate) fn subresource(&self, name: &str) -> Option<&Subresource> {

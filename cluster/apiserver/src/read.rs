@@ -1,12 +1,12 @@
 //! get and list.
 
+mod text;
 mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use crate::store::{Expired, Key, Object, Store};
 
 use crate::table;
 
+pub(crate) use text::list_json;
 pub(crate) use watch::watch;
 
 /// How long a read waits for a revision of the future.
@@ -173,6 +174,20 @@ pub(crate) fn one(kind: &Kind, object: &Object, media: Media, query: &Query) -> 
     match media.form {
         Form::Plain => Ok(Reply::json(200, codec::render(kind, object), media)),
         _ => value(kind, &codec::load(kind, object), media, query),
+    }
+}
+
+/// An answer with an object that was just stored, at hand as a tree, too.
+pub(crate) fn written(
+    kind: &Kind,
+    stored: &Object,
+    object: &Value,
+    media: Media,
+    query: &Query,
+) -> Result<Reply, ApiError> {
+    match media.form {
+        Form::Plain => one(kind, stored, media, query),
+        _ => value(kind, object, media, query),
     }
 }
 
@@ -392,7 +407,7 @@ pub(crate) async fn list(
     let kind = &selection.kind;
     let page = page(server, selection, query).await?;
     match media.form {
-        Form::Plain => Ok(Reply::json(200, list_json(kind, &page), media)),
+        Form::Plain => Ok(text::answer(kind, page, media)),
         Form::PartialList => {
             let items: Vec<Value> =
                 page.objects.iter().map(|object| codec::partial(&codec::load(kind, object))).collect();
@@ -409,30 +424,4 @@ pub(crate) async fn list(
         }
         _ => Err(not_a_form(media)),
     }
-}
-
-/// The text of a list, put together from the stored texts.
-pub(crate) fn list_json(kind: &Kind, page: &Page) -> Bytes {
-    let size: usize = page.objects.iter().map(|object| object.json.len() + 64).sum();
-    let mut text = BytesMut::with_capacity(size + 256);
-    let mut metadata = page.metadata.clone();
-    if kind.is_custom() && metadata["continue"].is_null() {
-        // Plain lists of custom resources always show it.
-        metadata["continue"] = "".into();
-    }
-    let head = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-        kind.list_kind,
-        kind.api_version(),
-        metadata
-    );
-    text.put_slice(head.as_bytes());
-    for (at, object) in page.objects.iter().enumerate() {
-        if at > 0 {
-            text.put_u8(b',');
-        }
-        text.put_slice(&codec::render_item(kind, object));
-    }
-    text.put_slice(b"]}");
-    text.freeze()
 }

@@ -17,7 +17,7 @@ impl Query {
             pairs
                 .map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(&key.replace('+', " ")), decode(&value.replace('+', " ")))
+                    (decode_plus(key), decode_plus(value))
                 })
                 .collect(),
         )
@@ -72,8 +72,16 @@ pub(crate) fn encode(text: &str) -> String {
     out
 }
 
+/// As `decode`, with `+` for a space.
+fn decode_plus(text: &str) -> String {
+    if text.contains('+') { decode(&text.replace('+', " ")) } else { decode(text) }
+}
+
 /// Percent-decodes; what is no encoding stays, and what is no UTF-8 is replaced.
 pub(crate) fn decode(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

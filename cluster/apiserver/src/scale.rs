@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Value, json};
 
@@ -119,7 +120,7 @@ pub(crate) async fn answer(
     verb: &str,
     media: Media,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Bytes,
 ) -> Result<Reply, ApiError> {
     let Some(seen) = server.store.get_head(key) else {
         return Err(ApiError::not_found(&kind.plural, &kind.group, &key.name));
@@ -137,7 +138,7 @@ pub(crate) async fn answer(
             ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {detail}"))
         })?,
         _ => {
-            let patch = Patch::read(body, headers)?;
+            let patch = Patch::read(&body, headers)?;
             crate::special::check_patch_options(&patch, query)?;
             let merged = match patch.kind {
                 // A Scale has no lists, so these three are one.

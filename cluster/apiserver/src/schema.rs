@@ -95,6 +95,7 @@ fn cell(name: &str) -> &'static Struct {
 }
 
 /// What the server knows about the type of one built-in kind.
+#[derive(Debug)]
 pub(crate) struct TypeInfo {
     pub root: &'static Struct,
     pub merge: dodai_merge::schema::Schema,

@@ -1,12 +1,12 @@
 //! Label and field selectors.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
 use crate::kinds::Kind;
 use crate::status::{ApiError, quote};
+use crate::store::Labels;
 
 /// How a label is compared. `=` and `==` are kept apart, since they are written as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +93,11 @@ impl Requirement {
         Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn matches(&self, labels: &Labels) -> bool {
         let value = labels.get(&self.key);
-        let listed = || value.is_some_and(|value| self.values.contains(value));
-        let number = |text: Option<&String>| text.and_then(|text| text.parse::<i64>().ok());
-        let compared = || number(value).zip(number(self.values.first()));
+        let listed = || value.is_some_and(|value| self.values.iter().any(|listed| listed == value));
+        let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
+        let compared = || number(value).zip(number(self.values.first().map(String::as_str)));
         match self.operator {
             Operator::Exists => value.is_some(),
             Operator::Absent => value.is_none(),
@@ -379,7 +379,7 @@ impl LabelSelector {
         self.0.as_ref().is_some_and(Vec::is_empty)
     }
 
-    pub(crate) fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn matches(&self, labels: &Labels) -> bool {
         let Some(requirements) = &self.0 else { return false };
         requirements.iter().all(|requirement| requirement.matches(labels))
     }

@@ -325,7 +325,7 @@ impl Server {
     }
 
     /// What follows a deletion at once.
-    pub(crate) fn after_delete(&self, kind: &Kind, _object: &Value) {
+    pub(crate) fn after_delete(&self, kind: &Kind) {
         if kind.is("apiextensions.k8s.io", "customresourcedefinitions") {
             self.rebuild_registry();
         }

@@ -16,7 +16,7 @@ use crate::reply::Reply;
 use crate::request::{Media, Query};
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
-use crate::store::{Change, Key, View};
+use crate::store::{Change, Key, Labels, View};
 use crate::user::User;
 use crate::write::now;
 
@@ -192,11 +192,7 @@ async fn evict(
 }
 
 /// Refuses with 429 while a PodDisruptionBudget that selects the Pod allows no disruption.
-async fn guard_disruption(
-    server: &Server,
-    labels: &std::collections::BTreeMap<String, String>,
-    key: &Key,
-) -> Result<(), ApiError> {
+async fn guard_disruption(server: &Server, labels: &Labels, key: &Key) -> Result<(), ApiError> {
     let budgets = server.store.list(&"policy/poddisruptionbudgets".into(), &key.namespace).objects;
     for budget in budgets {
         let value = budget.value();
@@ -235,11 +231,11 @@ async fn guard_disruption(
 }
 
 /// Whether a LabelSelector object selects these labels; an absent one selects nothing.
-pub(crate) fn selects(selector: &Value, labels: &std::collections::BTreeMap<String, String>) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Labels) -> bool {
     let Some(selector) = selector.as_object() else { return false };
     let exact = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
     for (label, value) in exact {
-        if labels.get(label).map(String::as_str) != value.as_str() {
+        if labels.get(label) != value.as_str() {
             return false;
         }
     }
@@ -247,7 +243,7 @@ pub(crate) fn selects(selector: &Value, labels: &std::collections::BTreeMap<Stri
         let found = labels.get(term["key"].as_str().unwrap_or_default());
         let values: Vec<&str> =
             term["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let inside = found.is_some_and(|found| values.contains(&found.as_str()));
+        let inside = found.is_some_and(|found| values.contains(&found));
         let holds = match term["operator"].as_str() {
             Some("In") => inside,
             Some("NotIn") => !inside,

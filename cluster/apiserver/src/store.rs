@@ -7,7 +7,9 @@
 //! Leaves out: what the objects mean. Keys are tuples, never paths.
 
 pub mod disk;
+mod feed;
 mod log;
+mod object;
 pub mod planted;
 mod recovery;
 pub mod seal;
@@ -21,7 +23,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+pub use feed::{Feed, Missed, Moment};
 pub use log::LogError;
+pub use object::{Draft, Labels, Object};
 pub use recovery::{Limits, Locked, Setup};
 use seal::Sealer;
 pub use watcher::Watcher;
@@ -32,7 +36,7 @@ const RING_EVENTS_MAX: usize = 10_000;
 /// Bytes of JSON kept per resource for the same.
 const RING_BYTES_MAX: usize = 32 << 20;
 
-/// Events that a task inside the server may lie behind before it must look at everything anew.
+/// Events that somebody who wants all of them may lie behind.
 const EVENTS_MAX: usize = 2_048;
 
 /// Why the store refuses.
@@ -66,60 +70,6 @@ impl Key {
     }
 }
 
-/// One state of one object. Its JSON text carries `metadata.resourceVersion`.
-#[derive(Debug)]
-pub struct Object {
-    pub revision: u64,
-    pub json: Bytes,
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    pub uid: Box<str>,
-    pub labels: BTreeMap<String, String>,
-    /// The uids of `metadata.ownerReferences`.
-    pub owners: Vec<String>,
-    pub deleting: bool,
-    /// Set when the value could not be opened: `json` then holds name and revision only, and must not be served.
-    pub locked: Option<Box<Locked>>,
-}
-
-impl Object {
-    fn new(value: &Value, revision: u64, key: &Key) -> Object {
-        let json = Bytes::from(serde_json::to_vec(value).expect("a JSON value can be written"));
-        Object::index(value, json, revision, key)
-    }
-
-    /// An object that is worked out and not kept: it has no revision.
-    pub(crate) fn unstored(value: &Value, key: &Key) -> Object {
-        Object::new(value, 0, key)
-    }
-
-    fn index(value: &Value, json: Bytes, revision: u64, key: &Key) -> Object {
-        let meta = &value["metadata"];
-        let mut labels = BTreeMap::new();
-        for (name, label) in meta["labels"].as_object().into_iter().flatten() {
-            labels.insert(name.clone(), label.as_str().unwrap_or_default().to_owned());
-        }
-        let owners = meta["ownerReferences"].as_array().into_iter().flatten();
-        let owners = owners.filter_map(|owner| owner["uid"].as_str()).map(str::to_owned).collect();
-        Object {
-            revision,
-            json,
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            uid: meta["uid"].as_str().unwrap_or_default().into(),
-            labels,
-            owners,
-            deleting: !meta["deletionTimestamp"].is_null(),
-            locked: None,
-        }
-    }
-
-    /// The object as a tree, parsed anew.
-    pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).expect("the store holds JSON that it wrote itself")
-    }
-}
-
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
@@ -145,6 +95,9 @@ pub enum Change {
     Put(Value),
     /// Removes the object; the value is its last state.
     Delete(Value),
+    /// As `Put` and `Delete`, written out by a caller who could do it before.
+    PutDraft(Draft),
+    DeleteDraft(Draft),
 }
 
 /// What a write made.
@@ -172,10 +125,50 @@ struct Published {
     floor: u64,
     resources: HashMap<Arc<str>, Resource>,
     /// Owner uid -> keys of its dependents.
-    dependents: HashMap<String, HashSet<Key>>,
-    /// uid -> key of the living object.
-    uids: HashMap<Box<str>, Key>,
+    dependents: HashMap<Box<str>, HashSet<Key>>,
+    /// The living objects, found by their uid.
+    uids: HashSet<ByUid>,
 }
+
+/// A living object, told apart by its uid.
+#[derive(Debug)]
+struct ByUid {
+    resource: Arc<str>,
+    object: Arc<Object>,
+}
+
+impl ByUid {
+    fn key(&self) -> Key {
+        let Object { namespace, name, .. } = &*self.object;
+        Key { resource: self.resource.clone(), namespace: namespace.clone(), name: name.clone() }
+    }
+
+    fn is(&self, key: &Key) -> bool {
+        self.object.name == key.name
+            && self.object.namespace == key.namespace
+            && self.resource == key.resource
+    }
+}
+
+impl std::borrow::Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        &self.object.uid
+    }
+}
+
+impl std::hash::Hash for ByUid {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.object.uid.hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &ByUid) -> bool {
+        self.object.uid == other.object.uid
+    }
+}
+
+impl Eq for ByUid {}
 
 impl Published {
     fn resource(&mut self, name: &Arc<str>) -> &mut Resource {
@@ -222,8 +215,8 @@ impl Published {
                     }
                 }
             }
-            if self.uids.get(&old.uid) == Some(key) {
-                self.uids.remove(&old.uid);
+            if self.uids.get(&*old.uid).is_some_and(|known| known.is(key)) {
+                self.uids.remove(&*old.uid);
             }
         }
         if let Some(new) = new {
@@ -231,7 +224,7 @@ impl Published {
                 self.dependents.entry(owner.clone()).or_default().insert(key.clone());
             }
             if new.locked.is_none() {
-                self.uids.insert(new.uid.clone(), key.clone());
+                self.uids.replace(ByUid { resource: key.resource.clone(), object: new.clone() });
             }
         }
     }
@@ -258,6 +251,8 @@ struct Head {
     /// The newest unpublished state per key; `None` for a deletion.
     overlay: HashMap<Key, (u64, Option<Arc<Object>>)>,
     pending: Vec<Pending>,
+    /// The thread that writes sleeps. Waking it costs as much as all the rest of a small write, so it is woken only then.
+    sleeps: bool,
     failed: Option<StoreError>,
     closing: bool,
 }
@@ -274,11 +269,20 @@ struct PendingWrite {
     deleted: bool,
 }
 
+impl PendingWrite {
+    /// As `publish` takes it.
+    fn shown(&self) -> (&Key, &Arc<Object>, bool) {
+        (&self.key, &self.object, self.deleted)
+    }
+}
+
 struct Shared {
     head: Mutex<Head>,
     wake: Condvar,
     published: RwLock<Published>,
-    /// Every published event, for the tasks inside the server; made for the first who asks, since its slots cost memory.
+    /// What the tasks inside the server want.
+    feeds: feed::Feeds,
+    /// Every published event; made for the first who asks, since its slots cost memory.
     events: OnceLock<tokio::sync::broadcast::Sender<(Key, Arc<Event>)>>,
     /// What seals records; `None` when nothing is kept.
     sealer: Option<Sealer>,
@@ -345,6 +349,7 @@ impl Store {
             head: Mutex::new(head),
             wake: Condvar::new(),
             published: RwLock::new(published),
+            feeds: Default::default(),
             events: OnceLock::new(),
             sealer,
             notices,
@@ -379,7 +384,7 @@ impl Store {
 
     /// The key of the living object with this uid.
     pub fn key_of(&self, uid: &str) -> Option<Key> {
-        self.published().uids.get(uid).cloned()
+        self.published().uids.get(uid).map(ByUid::key)
     }
 
     /// Keys of the objects that name `uid` as an owner.
@@ -500,26 +505,26 @@ impl Store {
             }
             let view = View { head: &head, shared: &self.shared };
             let current = view.get(key);
-            let (mut value, deleted) = match decide(current.as_ref(), &view)? {
+            let (draft, deleted) = match decide(current.as_ref(), &view)? {
                 Change::Nothing => return Ok(Written { object: None }),
-                Change::Put(value) => (value, false),
-                Change::Delete(value) => (value, true),
+                Change::Put(value) => (Draft::new(&value), false),
+                Change::Delete(value) => (Draft::new(&value), true),
+                Change::PutDraft(draft) => (draft, false),
+                Change::DeleteDraft(draft) => (draft, true),
             };
             self.check_locked(key, current.as_deref(), deleted)?;
             let revision = head.revision + 1;
-            value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
-            let object = Arc::new(Object::new(&value, revision, key));
+            let object = Arc::new(draft.at(revision, key));
             head.revision = revision;
             if self.shared.sealer.is_none() {
-                publish(&self.shared, key, &object, deleted);
+                publish(&self.shared, std::iter::once((key, &object, deleted)));
                 return Ok(Written { object: Some(object) });
             }
             let state = (!deleted).then(|| object.clone());
             head.overlay.insert(key.clone(), (revision, state));
             let (done, wait) = oneshot::channel();
             let write = PendingWrite { key: key.clone(), object: object.clone(), deleted };
-            head.pending.push(Pending { write: Some(write), done });
-            self.shared.wake.notify_one();
+            self.push(&mut head, Pending { write: Some(write), done });
             (object, wait)
         };
         match done.await {
@@ -541,11 +546,18 @@ impl Store {
                 return Ok(());
             }
             let (done, settled) = oneshot::channel();
-            head.pending.push(Pending { write: None, done });
-            self.shared.wake.notify_one();
+            self.push(&mut head, Pending { write: None, done });
             settled
         };
         settled.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Hands something to the thread that writes.
+    fn push(&self, head: &mut Head, pending: Pending) {
+        head.pending.push(pending);
+        if std::mem::take(&mut head.sleeps) {
+            self.shared.wake.notify_one();
+        }
     }
 
     /// Nothing locked is written over, and no Secret is written without a key.
@@ -592,15 +604,30 @@ impl Resource {
     }
 }
 
-fn publish(shared: &Shared, key: &Key, object: &Arc<Object>, deleted: bool) {
+/// Makes writes visible, all at once, and tells those who wait for them.
+fn publish<'a>(shared: &Shared, writes: impl Iterator<Item = (&'a Key, &'a Arc<Object>, bool)>) {
+    let (mut events, mut changed, mut wake) = (Vec::new(), Vec::new(), Vec::new());
     let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
-    if let Some(event) = published.apply(key, object.clone(), deleted, true) {
-        if let Some(resource) = published.resources.get(&key.resource) {
-            resource.changed.set(object.revision);
+    for (key, object, deleted) in writes {
+        let Some(event) = published.apply(key, object.clone(), deleted, true) else { continue };
+        shared.feeds.offer(&feed::Moment(&published), key, &event, &mut wake);
+        let of_resource = published.resources.get(&key.resource).map(|resource| resource.changed.clone());
+        match changed.last_mut() {
+            Some((resource, revision, _)) if *resource == key.resource => *revision = object.revision,
+            _ => changed.extend(of_resource.map(|sender| (key.resource.clone(), object.revision, sender))),
         }
-        if let Some(events) = shared.events.get() {
+        events.push((key, event));
+    }
+    // Those who are woken read at once.
+    drop(published);
+    for (_, revision, sender) in changed {
+        sender.set(revision);
+    }
+    feed::Feeds::wake(wake);
+    if let Some(sender) = shared.events.get() {
+        for (key, event) in events {
             // Nobody listening is fine.
-            let _ = events.send((key.clone(), event));
+            let _ = sender.send((key.clone(), event));
         }
     }
 }

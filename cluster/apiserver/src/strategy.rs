@@ -78,21 +78,22 @@ pub(crate) fn creates_on_update(kind: &Kind) -> bool {
 
 /// Whether anything has changed that the generation counts.
 pub(crate) fn spec_changed(kind: &Kind, old: &Value, new: &Value) -> bool {
-    let plain = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(map) = object.as_object_mut() {
-            map.remove("metadata");
-            map.remove("apiVersion");
-            map.remove("kind");
-            if kind.has_status() {
-                map.remove("status");
-            }
-        }
-        object
+    let counts = |name: &str| match name {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !kind.has_status(),
+        _ => true,
+    };
+    let differ = || {
+        let members = |object: &'_ Value| {
+            object.as_object().into_iter().flatten().filter(|(name, _)| counts(name)).count()
+        };
+        let known = |name: &str, value: &Value| new.get(name).is_some_and(|other| other == value);
+        let mut of_old = old.as_object().into_iter().flatten().filter(|(name, _)| counts(name));
+        members(old) != members(new) || !of_old.all(|(name, value)| known(name, value))
     };
     let labels = kind.is("discovery.k8s.io", "endpointslices")
         && old["metadata"]["labels"] != new["metadata"]["labels"];
-    !kind.is("scheduling.k8s.io", "priorityclasses") && (labels || plain(old) != plain(new))
+    !kind.is("scheduling.k8s.io", "priorityclasses") && (labels || differ())
 }
 
 /// Whether an object under deletion stays until `/finalize` is called.
@@ -115,8 +116,9 @@ pub(crate) fn reset_fields(kind: &Kind, door: &Door) -> Option<dodai_merge::fiel
     Some(crate::fieldset::of(paths))
 }
 
-pub(crate) fn defaults(kind: &Kind, object: &mut Value) {
-    crate::defaults::set_defaults(kind, object);
+/// Sets the defaults of a built-in kind; whether it has any.
+pub(crate) fn defaults(kind: &Kind, object: &mut Value) -> bool {
+    crate::defaults::set_defaults(kind, object)
 }
 
 /// What the server decides when an object is created.

@@ -15,10 +15,10 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::server::Server;
+use crate::store::{Event, Key, Missed, Moment};
 
 /// Shortest and longest wait before everything is looked at because events were missed.
 const MISSED_WAIT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -52,7 +52,7 @@ fn spawn<F: Future<Output = ()> + Send + 'static>(server: &Arc<Server>, run: fn(
 /// The events of a server, until it goes.
 struct Feed {
     server: Weak<Server>,
-    events: tokio::sync::broadcast::Receiver<(crate::store::Key, Arc<crate::store::Event>)>,
+    events: crate::store::Feed,
     closing: tokio::sync::watch::Receiver<bool>,
     /// Since when the task looks at everything.
     looking: Option<Instant>,
@@ -62,18 +62,19 @@ struct Feed {
 
 /// What a feed brings.
 enum Next {
-    Event(crate::store::Key, Arc<crate::store::Event>),
+    Event(Key, Arc<Event>),
     /// Events were missed: look at everything.
     Missed,
     Closed,
 }
 
 impl Feed {
-    fn new(server: &Weak<Server>) -> Option<Feed> {
+    /// The events that a task wants.
+    fn new(server: &Weak<Server>, wanted: fn(&Moment<'_>, &Key, &Event) -> bool) -> Option<Feed> {
         let strong = server.upgrade()?;
         Some(Feed {
             server: server.clone(),
-            events: strong.store.events(),
+            events: strong.store.feed(wanted),
             closing: strong.closing.subscribe(),
             looking: None,
             took: Duration::ZERO,
@@ -90,12 +91,11 @@ impl Feed {
         let event = tokio::select! {
             biased;
             _ = self.closing.changed() => return Next::Closed,
-            event = self.events.recv() => event,
+            event = self.events.next() => event,
         };
         match event {
             Ok((key, event)) => Next::Event(key, event),
-            Err(RecvError::Lagged(_)) => self.missed().await,
-            Err(RecvError::Closed) => Next::Closed,
+            Err(Missed) => self.missed().await,
         }
     }
 
@@ -109,7 +109,7 @@ impl Feed {
             () = tokio::time::sleep(wait) => {}
         }
         // Before the look, so that nothing falls between.
-        self.events = self.events.resubscribe();
+        self.events.restart();
         self.looking = Some(Instant::now());
         Next::Missed
     }
@@ -122,39 +122,46 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, Key, Store, StoreError};
+    use crate::store::{Change, Store, StoreError};
+
+    /// Changes an object so many times; another one, that is not wanted, as often.
+    async fn flood(store: &Store, n: usize) {
+        for _ in 0..n {
+            for name in ["a", "b"] {
+                let key = Key::new(&"core/configmaps".into(), "default", name);
+                let value = serde_json::json!({ "metadata": { "name": name, "uid": name } });
+                store.write(&key, |_, _| Ok::<_, StoreError>(Change::Put(value))).await.unwrap();
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn missed_events_are_made_good_by_one_look_after_a_wait() {
-        let (send, events) = tokio::sync::broadcast::channel(4);
         let (_open, closing) = tokio::sync::watch::channel(false);
         let (server, took) = (Weak::new(), Duration::ZERO);
-        let mut feed = Feed { server, events, closing, looking: None, took };
         let store = Store::memory();
-        let mut real = store.events();
-        let key = Key::new(&"core/configmaps".into(), "default", "a");
-        let value = serde_json::json!({ "metadata": { "name": "a", "uid": "u" } });
-        store.write(&key, |_, _| Ok::<_, StoreError>(Change::Put(value))).await.unwrap();
-        let (_, event) = real.recv().await.unwrap();
-        let flood = |n: usize| (0..n).for_each(|_| drop(send.send((key.clone(), event.clone()))));
+        let events = store.feed(|_, key, _| &*key.name == "a");
+        let mut feed = Feed { server, events, closing, looking: None, took };
 
-        flood(3);
-        for _ in 0..3 {
-            assert!(matches!(feed.next().await, Next::Event(..)));
+        flood(&store, 2048).await;
+        for _ in 0..2048 {
+            assert!(matches!(feed.next().await, Next::Event(key, _) if &*key.name == "a"));
         }
-        flood(50);
+        assert!(feed.events.try_next().is_none());
+        flood(&store, 2049).await;
         let began = Instant::now();
         assert!(matches!(feed.next().await, Next::Missed));
         assert_eq!(began.elapsed(), MISSED_WAIT.0);
         // The look takes a second, in which much happens: only what comes after its begin counts.
-        flood(2);
+        flood(&store, 2).await;
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..2 {
             assert!(matches!(feed.next().await, Next::Event(..)));
         }
-        flood(50);
+        flood(&store, 5000).await;
         let began = Instant::now();
         assert!(matches!(feed.next().await, Next::Missed));
         assert_eq!(began.elapsed(), Duration::from_secs(1) * MISSED_SHARE, "a long look is rare");
+        assert!(feed.events.try_next().is_none());
     }
 }

@@ -3,22 +3,22 @@
 //! Order as upstream: read, default, track managed fields, fill in what the server decides, validate, store. The
 //! store compares revisions, so a change in between makes the write start again.
 
+mod create;
 mod patch;
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::admission;
 use crate::admission::attributes::{Attributes, Operation};
 use crate::codec::{self, FieldValidation};
-use crate::convert;
 use crate::kinds::Kind;
 use crate::request::Query;
 use crate::schema::decode;
 use crate::server::Server;
 use crate::status::{ApiError, Cause};
-use crate::store::{Change, Key, Object, StoreError, View, Written};
+use crate::store::{Change, Draft, Key, Object, StoreError, View, Written};
 use crate::strategy;
 use crate::subresource::Door;
 use crate::user::User;
@@ -77,6 +77,8 @@ pub(crate) struct Outcome {
     /// Whether an update has moved the generation.
     pub bumped: bool,
     pub object: Value,
+    /// The same as it was stored, if it was.
+    pub stored: Option<Arc<Object>>,
 }
 
 /// Why a write did not happen.
@@ -238,12 +240,14 @@ impl Request<'_> {
         if let Some(custom) = &self.kind.custom {
             crate::crd::structural::drop_nulls(&custom.schema, object);
             custom.schema.set_defaults(object);
+            codec::normalize_request(&self.kind, object);
         } else {
             // What a type always holds is there before its own defaults are set.
             codec::normalize_request(&self.kind, object);
-            strategy::defaults(&self.kind, object);
+            if strategy::defaults(&self.kind, object) {
+                codec::normalize_request(&self.kind, object);
+            }
         }
-        codec::normalize_request(&self.kind, object);
         codec::set_type(object, &self.kind);
     }
 
@@ -255,7 +259,7 @@ impl Request<'_> {
         let (schema, empty) = match &self.kind.custom {
             Some(custom) => (&custom.merge, None),
             None => {
-                let info = crate::schema::builtin(self.kind.schema.as_deref().unwrap_or_default());
+                let info = self.kind.info().expect("a built-in kind has a type");
                 (&info.merge, Some(&info.empty))
             }
         };
@@ -300,151 +304,14 @@ impl Request<'_> {
     }
 
     /// An object on its way into the store.
-    fn stored_form(&self, object: &Value) -> Result<Value, ApiError> {
-        let mut stored = object.clone();
-        codec::set_type(&mut stored, &self.kind);
-        convert::to_storage(&self.kind, &mut stored);
-        codec::strip_type(&mut stored);
-        if stored.to_string().len() > OBJECT_BYTES_MAX {
+    fn draft(&self, object: &Value) -> Result<Draft, ApiError> {
+        let draft = codec::draft(&self.kind, object);
+        if draft.text_bytes() > OBJECT_BYTES_MAX {
             let text =
                 format!("etcdserver: request is too large (an object may have {OBJECT_BYTES_MAX} bytes)");
             return Err(ApiError::too_large(text));
         }
-        Ok(stored)
-    }
-
-    /// POST.
-    pub(crate) async fn create(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
-        let decoded = codec::decode(&self.kind, body)?;
-        let mut object = decoded.value;
-        let mut problems = decoded.problems;
-        self.check_type(&object)?;
-        problems.extend(self.prune(&mut object)?);
-        self.report(problems)?;
-        self.owners_once(&mut object);
-        // What only the server says is forgotten before anybody comes to own it.
-        for field in
-            ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
-        {
-            object["metadata"].as_object_mut().map(|meta| meta.remove(field));
-        }
-        self.create_object(object, None, false).await
-    }
-
-    /// Creates an object that is read already. `applied` is the wish of a server-side apply; `by_update`: a PUT found none.
-    pub(crate) async fn create_object(
-        &mut self,
-        mut object: Value,
-        applied: Option<&Value>,
-        by_update: bool,
-    ) -> Result<Outcome, ApiError> {
-        self.check_namespace(&mut object)?;
-        let versioned = object["metadata"]["resourceVersion"].as_str().is_some_and(|text| !text.is_empty());
-        // A Job without labels shares those of its template, with what the server adds to them.
-        let labels = &object["metadata"]["labels"];
-        let shares_labels = self.kind.is("batch", "jobs")
-            && labels.as_object().is_none_or(|labels| labels.is_empty())
-            && object["spec"]["template"]["metadata"]["labels"].is_object();
-        self.defaulted(&mut object);
-        if applied.is_none() {
-            object = self.track(None, object);
-        }
-        if self.kind.namespaced {
-            admission::namespace_exists(self.server, &self.kind, &self.key.namespace, &name_of(&object))?;
-        }
-        admission::mutate(self, &mut object).await?;
-        object = self.mutated(Operation::Create, None, object).await?;
-        for attempt in 0..GENERATED_NAMES_MAX {
-            let mut object = object.clone();
-            self.prepare_create(&mut object)?;
-            if shares_labels {
-                object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
-            }
-            let name = name_of(&object);
-            self.key.name = name.as_str().into();
-            let release = self.allocate(None, &mut object)?;
-            codec::normalize(&self.kind, &mut object);
-            codec::set_type(&mut object, &self.kind);
-            self.validate_create(&object)?;
-            let told = self.warnings.len();
-            self.warnings.extend(crate::warnings::warnings(&self.kind, &object, true, false));
-            if versioned && !by_update {
-                return Err(ApiError::plain("resourceVersion should not be set on objects to be created"));
-            }
-            self.check_grants(None, &object)?;
-            self.hooks_agree(Operation::Create, None, &object).await?;
-            let charge = admission::validate(self, None, &object).await?;
-            let inserted = self.insert(&object).await;
-            if inserted.is_err() {
-                charge.give_back(self.server).await;
-            }
-            match inserted {
-                Ok(created) => {
-                    release.keep();
-                    self.warnings.extend(admission::warnings(self, &object));
-                    return Ok(created);
-                }
-                Err(Failure::Api(error)) => return Err(error),
-                Err(Failure::Retry) => {
-                    let generated = object["metadata"]["generateName"].is_string() && applied.is_none();
-                    if generated
-                        && attempt + 1 < GENERATED_NAMES_MAX
-                        && self.server.store.get_head(&self.key).is_some()
-                    {
-                        self.warnings.truncate(told);
-                        continue;
-                    }
-                    let mut error = ApiError::already_exists(&self.kind.plural, &self.kind.group, &name);
-                    if self.server.store.get_head(&self.key).is_some_and(|object| object.deleting) {
-                        error.message.insert_str(0, "object is being deleted: ");
-                    }
-                    if generated {
-                        error.details.get_or_insert_default().retry_after_seconds = 1;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Err(ApiError::already_exists(&self.kind.plural, &self.kind.group, &self.key.name))
-    }
-
-    fn prepare_create(&self, object: &mut Value) -> Result<(), ApiError> {
-        let meta = &mut object["metadata"];
-        let base = meta["generateName"].as_str().unwrap_or_default().to_owned();
-        if meta["name"].as_str().unwrap_or_default().is_empty() && !base.is_empty() {
-            meta["name"] = generate(&base).into();
-        }
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
-            meta.as_object_mut().map(|meta| meta.remove(field));
-        }
-        meta["uid"] = uuid::Uuid::new_v4().to_string().into();
-        meta["creationTimestamp"] = now().into();
-        match strategy::has_generation(&self.kind) {
-            true => meta["generation"] = 1.into(),
-            false => {
-                meta.as_object_mut().map(|meta| meta.remove("generation"));
-            }
-        }
-        strategy::prepare_create(&self.kind, object);
-        Ok(())
-    }
-
-    fn validate_create(&self, object: &Value) -> Result<(), ApiError> {
-        let name = name_of(object);
-        let mut causes = Vec::new();
-        // The rules of budgets leave metadata to what is checked for all kinds, if nothing else is wrong.
-        let later = self.kind.is("policy", "poddisruptionbudgets");
-        if !later {
-            crate::validate::metadata(&self.kind, object, &mut causes);
-        }
-        strategy::validate(&self.kind, object, &mut causes);
-        if later && causes.is_empty() {
-            crate::validate::metadata(&self.kind, object, &mut causes);
-        }
-        if let Some(custom) = &self.kind.custom {
-            custom.validate(None, object, false, &mut causes);
-        }
-        if causes.is_empty() { Ok(()) } else { Err(self.invalid(&name, causes)) }
+        Ok(draft)
     }
 
     /// An update or apply that would create needs that right, too.
@@ -473,7 +340,7 @@ impl Request<'_> {
         old: Option<&Value>,
         object: Value,
     ) -> Result<Value, ApiError> {
-        if !self.hooks {
+        if !self.hooks || !admission::has_hooks(self.server) {
             return Ok(object);
         }
         let attributes = self.attributes(operation, old, &object);
@@ -499,7 +366,7 @@ impl Request<'_> {
         old: Option<&Value>,
         object: &Value,
     ) -> Result<(), ApiError> {
-        if self.hooks {
+        if self.hooks && admission::has_hooks(self.server) {
             let warnings = admission::validate_by_hooks(&self.attributes(operation, old, object)).await?;
             self.warnings.extend(warnings);
         }
@@ -532,27 +399,6 @@ impl Request<'_> {
             dry_run: self.dry_run,
             options: options_value(self.options, self.query),
         }
-    }
-
-    async fn insert(&self, object: &Value) -> Result<Outcome, Failure> {
-        let stored = self.stored_form(object)?;
-        let kind = &self.kind;
-        let check = |view: &View<'_>| -> Result<(), ApiError> {
-            admission::namespace_open(view, kind, &self.key)?;
-            admission::custom_open(self.server, kind, &self.key)
-        };
-        if self.dry_run {
-            if self.server.store.get_head(&self.key).is_some() {
-                return Err(Failure::Retry);
-            }
-            return Ok(Outcome { created: true, bumped: false, object: object.clone() });
-        }
-        let written = self.store(None, Change::Put(stored), check).await?;
-        let object = match written.object {
-            Some(stored) => codec::load(kind, &stored),
-            None => object.clone(),
-        };
-        Ok(Outcome { created: true, bumped: false, object })
     }
 
     /// PUT.
@@ -645,7 +491,7 @@ impl Request<'_> {
         self.hooks_agree(Operation::Update, Some(&old), &object).await?;
         if same_but_times(&old, &object) {
             self.server.store.settle().await?;
-            return Ok(Outcome { created: false, bumped: false, object: old });
+            return Ok(Outcome { created: false, bumped: false, object: old, stored: None });
         }
         let bumped = old["metadata"]["generation"] != object["metadata"]["generation"];
         let meta = &object["metadata"];
@@ -653,15 +499,15 @@ impl Request<'_> {
             && meta["finalizers"].as_array().is_none_or(Vec::is_empty)
             && meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && !strategy::waits_for_finalize(kind, &object);
-        let stored = self.stored_form(&object)?;
+        let draft = self.draft(&object)?;
         if self.dry_run {
             admission::validate(self, Some(&old), &object).await?;
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, bumped, object });
+            return Ok(Outcome { created: false, bumped, object, stored: None });
         }
         // The last state that watchers see is the last one that was stored.
         let charge = admission::validate(self, Some(&old), &object).await?;
-        let change = if gone { Change::Delete(seen.value()) } else { Change::Put(stored) };
+        let change = if gone { Change::Delete(seen.value()) } else { Change::PutDraft(draft) };
         let written = match self.store(Some(seen), change, |_| Ok(())).await {
             Ok(written) => written,
             Err(failure) => {
@@ -671,15 +517,14 @@ impl Request<'_> {
         };
         release.keep();
         if gone {
-            self.server.after_delete(kind, &old);
+            self.server.after_delete(kind);
             object["metadata"]["resourceVersion"] = seen.revision.to_string().into();
-            return Ok(Outcome { created: false, bumped, object });
+            return Ok(Outcome { created: false, bumped, object, stored: None });
         }
-        let object = match written.object {
-            Some(stored) => codec::load(kind, &stored),
-            None => object,
-        };
-        Ok(Outcome { created: false, bumped, object })
+        if let Some(stored) = &written.object {
+            codec::as_stored(kind, &mut object, stored);
+        }
+        Ok(Outcome { created: false, bumped, object, stored: written.object })
     }
 
     fn check_revision(&self, _old: &Value, object: &Value, seen: &Object) -> Result<(), ApiError> {
@@ -781,15 +626,30 @@ pub(crate) fn generate(base: &str) -> String {
 
 /// Whether nothing has changed but the times in managedFields (and the revision, which the store sets).
 fn same_but_times(old: &Value, new: &Value) -> bool {
-    let plain = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(meta) = object["metadata"].as_object_mut() {
-            meta.remove("resourceVersion");
-            for entry in meta.get_mut("managedFields").and_then(Value::as_array_mut).into_iter().flatten() {
-                entry.as_object_mut().map(|entry| entry.remove("time"));
-            }
+    let same_entry = |old: &Value, new: &Value| same_members(old, new, "time", |_, old, new| old == new);
+    let same_meta = |name: &str, old: &Value, new: &Value| match (name, old, new) {
+        ("managedFields", Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| same_entry(old, new))
         }
-        object
+        _ => old == new,
     };
-    plain(old) == plain(new)
+    same_members(old, new, "", |name, old, new| match name {
+        "metadata" => same_members(old, new, "resourceVersion", same_meta),
+        _ => old == new,
+    })
+}
+
+/// Whether two objects have the same members, one left out, as `same` says.
+fn same_members(
+    old: &Value,
+    new: &Value,
+    left_out: &str,
+    same: impl Fn(&str, &Value, &Value) -> bool,
+) -> bool {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return old == new };
+    let count = |members: &Map<String, Value>| members.len() - usize::from(members.contains_key(left_out));
+    count(old) == count(new)
+        && old.iter().all(|(name, value)| {
+            name == left_out || new.get(name).is_some_and(|other| same(name, value, other))
+        })
 }

@@ -5,13 +5,14 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::name::Name;
 use crate::value;
 
 /// One step into a map or a list. The order is the one of `FieldsV1`.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Member of a map or struct (`f:`).
-    Field(String),
+    Field(Name),
     /// Element of a list of maps, by its key fields, which are sorted by name (`k:`).
     Key(Vec<(String, Value)>),
     /// Element of a set, by its value (`v:`).
@@ -22,7 +23,7 @@ pub enum Step {
 
 impl Step {
     pub fn field(name: &str) -> Step {
-        Step::Field(name.to_owned())
+        Step::Field(name.into())
     }
 
     /// An element of a list of maps; the fields may come in any order.

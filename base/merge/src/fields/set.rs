@@ -165,7 +165,7 @@ impl Set {
             let mut below = &unknown;
             match (step, resolved.map, resolved.list) {
                 (Step::Field(name), Some(map), _) => {
-                    if map.map.fields.contains_key(name) {
+                    if map.map.fields.contains_key(&**name) {
                         result.members.insert(step.clone());
                     }
                     below = map.field(name).unwrap_or(&unknown);

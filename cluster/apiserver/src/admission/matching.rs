@@ -9,7 +9,7 @@ use super::attributes::{Attributes, Operation};
 use crate::kinds::Kind;
 use crate::selector::LabelSelector;
 use crate::status::ApiError;
-use crate::store::Key;
+use crate::store::{Key, Labels};
 
 /// One rule: operations and resources.
 #[derive(Debug)]
@@ -120,7 +120,8 @@ impl Criteria {
         if !self.object.is_empty() {
             let selected = |object: Option<&Value>| {
                 object.is_some_and(|object| {
-                    object.get("metadata").is_some() && self.object.matches(&labels(&object["metadata"]))
+                    object.get("metadata").is_some()
+                        && self.object.matches(&Labels::of(&object["metadata"]["labels"]))
                 })
             };
             if !selected(attributes.object) && !selected(attributes.old) {
@@ -158,7 +159,7 @@ impl Criteria {
             && attributes.subresource.is_empty()
             && matches!(attributes.operation, Operation::Create | Operation::Update);
         if let (true, Some(object)) = (own, attributes.object) {
-            return Ok(self.namespace.matches(&labels(&object["metadata"])));
+            return Ok(self.namespace.matches(&Labels::of(&object["metadata"]["labels"])));
         }
         let name = if is_namespace { &attributes.name } else { attributes.namespace };
         let key = Key::new(&attributes.server.namespaces, "", name);
@@ -189,9 +190,4 @@ fn equivalents(attributes: &Attributes<'_>) -> Vec<Arc<Kind>> {
         .filter(same)
         .cloned()
         .collect()
-}
-
-fn labels(meta: &Value) -> BTreeMap<String, String> {
-    let labels = meta["labels"].as_object().into_iter().flatten();
-    labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
 }

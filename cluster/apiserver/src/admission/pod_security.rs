@@ -30,8 +30,8 @@ fn level(request: &Request<'_>, mode: &str) -> Option<Level> {
     let key = Key::new(&request.server.namespaces, "", &request.key.namespace);
     let namespace = request.server.store.get_head(&key)?;
     let level = namespace.labels.get(&format!("{PREFIX}{mode}"))?;
-    let version = namespace.labels.get(&format!("{PREFIX}{mode}-version")).map_or("latest", String::as_str);
-    match level.as_str() {
+    let version = namespace.labels.get(&format!("{PREFIX}{mode}-version")).unwrap_or("latest");
+    match level {
         "privileged" => None,
         // A level that is no level counts as the strictest, as upstream.
         other => Some(Level { restricted: other != "baseline", shown: format!("{other}:{version}") }),

@@ -77,6 +77,11 @@ struct Binding {
 }
 
 impl Policies {
+    /// Whether there is any policy.
+    pub(crate) fn any(&self, store: &Store) -> bool {
+        !self.snapshot(store).policies.is_empty()
+    }
+
     fn snapshot(&self, store: &Store) -> Arc<Snapshot> {
         // Read before the objects, so that a change in between makes the snapshot old, not wrong.
         let revisions = [POLICIES, BINDINGS].map(|resource| store.changed(resource));

@@ -55,6 +55,12 @@ struct Webhook {
 }
 
 impl Webhooks {
+    /// Whether there is any webhook.
+    pub(crate) fn any(&self, store: &Store) -> bool {
+        let found = self.snapshot(store);
+        !found.mutating.is_empty() || !found.validating.is_empty()
+    }
+
     fn snapshot(&self, store: &Store) -> Arc<Snapshot> {
         // Read before the objects, so that a change in between makes the snapshot old, not wrong.
         let revisions = CONFIGURATIONS.map(|resource| store.changed(resource));

@@ -22,12 +22,16 @@ pub(crate) fn normalize_request(object: &mut Value, ty: &'static Struct) {
 fn normalize_struct(map: &mut Map<String, Value>, ty: &'static Struct, request: bool) {
     map.retain(|key, _| ty.fields().contains_key(key));
     for (name, field) in ty.fields() {
-        if let Some(value) = map.get_mut(name) {
-            normalize_value(value, &field.shape, request);
-        }
-        let empty = map.get(name).is_none_or(|value| is_empty(value, field.presence, request));
-        if !empty {
-            continue;
+        let leaves_out = matches!(field.presence, Presence::Optional | Presence::OmitZero);
+        match map.get_mut(name) {
+            None if leaves_out => continue,
+            None => {}
+            Some(value) => {
+                normalize_value(value, &field.shape, request);
+                if !is_empty(value, field.presence, request) {
+                    continue;
+                }
+            }
         }
         match field.presence {
             Presence::Optional | Presence::OmitZero => {

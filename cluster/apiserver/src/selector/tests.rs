@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::store::Labels;
+
 use super::{FieldSelector, LabelSelector, OPERATORS, Requirement, unescape};
 use crate::suite::same;
 
@@ -48,7 +50,7 @@ pub(crate) fn labels_parse(case: &Value) -> Judged {
 
 pub(crate) fn labels_match(case: &Value) -> Judged {
     let selector = LabelSelector::read(text(&case["selector"]))?;
-    same(selector.matches(&labels(&case["labels"])), case["matches"] == true)
+    same(selector.matches(&Labels::of(&case["labels"])), case["matches"] == true)
 }
 
 pub(crate) fn labels_requirement(case: &Value) -> Judged {

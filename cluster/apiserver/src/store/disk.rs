@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the store asks of a disk. Names are plain file names inside one folder.
 ///
@@ -31,11 +31,83 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
     fn sync_dir(&self) -> io::Result<()>;
 }
 
+/// Bytes that are made ready behind the end of a file which grows.
+const AHEAD_BYTES: u64 = 4 << 20;
+/// Zeros are written in such pieces.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// A folder of the real file system.
+///
+/// A file that is appended to again after a sync will be appended to often. Behind its end zeros are written and synced, so that a
+/// later append writes over what is there: a sync then has data to bring to the disk and nothing of the file system, which takes
+/// a small part of the time. What is read back, and what is left when the file is closed, ends where the data ends; after a crash
+/// there may be zeros behind it.
 #[derive(Debug)]
 pub struct FileDisk {
     root: PathBuf,
-    open: Mutex<HashMap<String, File>>,
+    open: Mutex<HashMap<String, Open>>,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Where the data ends, and the place of the file's cursor.
+    len: u64,
+    /// Where the file ends: zeros lie between.
+    made: u64,
+    /// Whether it was synced, so that space is made for what follows; not once that has failed.
+    grows: Option<bool>,
+}
+
+impl Open {
+    fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        let end = self.len + data.len() as u64;
+        if self.grows == Some(true) && end > self.made && self.make(end + AHEAD_BYTES).is_err() {
+            // A full disk, perhaps: what is to be written may still fit.
+            self.grows = None;
+            self.file.set_len(self.len)?;
+            self.made = self.len;
+            self.file.seek(SeekFrom::Start(self.len))?;
+        }
+        self.file.write_all(data)?;
+        self.len = end;
+        self.made = self.made.max(end);
+        Ok(())
+    }
+
+    /// Writes zeros up to `end`.
+    fn make(&mut self, end: u64) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.made))?;
+        while self.made < end {
+            let piece = ZEROS.len().min((end - self.made) as usize);
+            self.file.write_all(&ZEROS[..piece])?;
+            self.made += piece as u64;
+        }
+        self.file.seek(SeekFrom::Start(self.len)).map(drop)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.file.seek(SeekFrom::Start(len))?;
+        (self.len, self.made) = (len, len);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.grows = self.grows.map(|_| true);
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    /// Gives back what was made ready. Zeros that stay harm nobody.
+    fn drop(&mut self) {
+        if self.made > self.len {
+            let _ = self.file.set_len(self.len);
+        }
+    }
 }
 
 impl FileDisk {
@@ -50,17 +122,22 @@ impl FileDisk {
         Ok(FileDisk { root, open: Mutex::new(HashMap::new()) })
     }
 
-    fn with<T>(&self, name: &str, act: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
-        let mut open = self.open.lock().unwrap_or_else(|poison| poison.into_inner());
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Open) -> io::Result<T>) -> io::Result<T> {
+        let mut open = self.open();
         if !open.contains_key(name) {
-            let file = options().append(true).open(self.root.join(name))?;
-            open.insert(name.to_owned(), file);
+            let mut file = options().write(true).open(self.root.join(name))?;
+            let len = file.seek(SeekFrom::End(0))?;
+            open.insert(name.to_owned(), Open { file, len, made: len, grows: Some(false) });
         }
         act(open.get_mut(name).expect("inserted just above"))
     }
 
     fn forget(&self, name: &str) {
-        self.open.lock().unwrap_or_else(|poison| poison.into_inner()).remove(name);
+        self.open().remove(name);
     }
 }
 
@@ -82,21 +159,24 @@ impl Disk for FileDisk {
     }
 
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        self.with(name, |file| file.write_all(data))
+        self.with(name, |file| file.append(data))
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         File::open(self.root.join(name))?.read_to_end(&mut content)?;
+        if let Some(open) = self.open().get(name) {
+            content.truncate(open.len as usize);
+        }
         Ok(content)
     }
 
     fn truncate(&self, name: &str, len: u64) -> io::Result<()> {
-        self.with(name, |file| file.set_len(len))
+        self.with(name, |file| file.truncate(len))
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
-        self.with(name, |file| file.sync_data())
+        self.with(name, Open::sync)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -19,7 +19,7 @@ use super::disk::Disk;
 use super::planted::{self, Bug};
 use super::seal::KeyId;
 pub(super) use format::Record;
-use format::{Header, Read, encode_group, encode_header, encode_snapshot, read_log, read_snapshot};
+use format::{Header, Read, encode_group, encode_header, read_log, read_snapshot, write_snapshot};
 
 const LOG: &str = "log";
 const LOG_NEW: &str = "log.new";
@@ -220,18 +220,19 @@ impl Log {
         self.commit(disk, &[])
     }
 
-    /// Replaces the log by a snapshot of `records` at `revision`.
-    pub(super) fn snapshot<'a>(
+    /// Replaces the log by a snapshot of `records` at `revision`. Returns its length.
+    pub(super) fn snapshot(
         &mut self,
         disk: &dyn Disk,
         revision: u64,
         key: KeyId,
-        records: impl Iterator<Item = Record> + 'a,
+        records: impl ExactSizeIterator<Item = Record>,
         salt: u64,
-    ) -> Result<(), LogError> {
-        let bytes = encode_snapshot(revision, key, records);
+    ) -> Result<u64, LogError> {
         disk.create(SNAPSHOT_NEW).map_err(io_error(CREATE, SNAPSHOT_NEW))?;
-        disk.append(SNAPSHOT_NEW, &bytes).map_err(io_error(APPEND, SNAPSHOT_NEW))?;
+        let len = write_snapshot(revision, key, records, |piece| {
+            disk.append(SNAPSHOT_NEW, piece).map_err(io_error(APPEND, SNAPSHOT_NEW))
+        })?;
         if !planted::is(Bug::SnapshotIsNotSynced) {
             disk.sync(SNAPSHOT_NEW).map_err(io_error(SYNC, SNAPSHOT_NEW))?;
         }
@@ -240,7 +241,7 @@ impl Log {
             disk.sync_dir().map_err(io_error(SYNC_FOLDER, SNAPSHOT))?;
         }
         *self = new_log(disk, Header { salt, base: revision, key })?;
-        Ok(())
+        Ok(len)
     }
 }
 

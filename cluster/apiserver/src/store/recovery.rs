@@ -158,7 +158,7 @@ fn open(disk: &dyn Disk, setup: &Setup) -> Result<Opened, LogError> {
     // A new key seals everything anew.
     let log = if long || !recovered.is_sealed_with(key) {
         let (mut log, _) = recovered.into_log();
-        snapshot(&mut log, disk, &published, &sealer, key)?;
+        snapshot(&mut log, disk, everything(&published), &sealer, key)?;
         log
     } else {
         recovered.resume(disk)?
@@ -305,18 +305,30 @@ fn forget_locked(published: &mut Published) {
     }
 }
 
-/// Replaces the log by a snapshot of what is published.
+/// Everything that is published at a revision.
+pub(super) struct Everything {
+    revision: u64,
+    objects: Vec<(Arc<str>, Arc<Object>)>,
+}
+
+pub(super) fn everything(published: &Published) -> Everything {
+    let mut objects = Vec::new();
+    for (name, resource) in &published.resources {
+        objects.extend(resource.objects.values().map(|object| (name.clone(), object.clone())));
+    }
+    Everything { revision: published.revision, objects }
+}
+
+/// Replaces the log by a snapshot of everything. Returns its length.
 pub(super) fn snapshot(
     log: &mut Log,
     disk: &dyn Disk,
-    published: &Published,
+    all: Everything,
     sealer: &Sealer,
     key: KeyId,
-) -> Result<(), LogError> {
-    let records = published.resources.iter().flat_map(|(name, resource)| {
-        resource.objects.values().map(move |object| record_of(name, object, false, sealer))
-    });
-    log.snapshot(disk, published.revision, key, records, fastrand::u64(..))
+) -> Result<u64, LogError> {
+    let records = all.objects.iter().map(|(resource, object)| record_of(resource, object, false, sealer));
+    log.snapshot(disk, all.revision, key, records, fastrand::u64(..))
 }
 
 /// A state of an object as it goes to the disk.

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use super::disk::Disk;
 use super::log::{Log, LogError, Record};
 use super::planted::{self, Bug};
-use super::recovery::{Limits, record_of, snapshot};
+use super::recovery::{Limits, everything, record_of, snapshot};
 use super::seal::Sealer;
 use super::{Head, Pending, PendingWrite, Shared, StoreError, lock, publish};
 
@@ -75,6 +75,7 @@ impl Writer {
             let group = {
                 let mut head = lock(&shared.head);
                 while head.pending.is_empty() && !head.closing {
+                    head.sleeps = true;
                     if self.log.is_sealed() || self.seal_failed || head.failed.is_some() {
                         head = shared.wake.wait(head).unwrap_or_else(PoisonError::into_inner);
                     } else {
@@ -89,6 +90,7 @@ impl Writer {
                 if head.pending.is_empty() && head.closing {
                     break;
                 }
+                head.sleeps = false;
                 take(&mut head)
             };
             self.step(group);
@@ -109,7 +111,7 @@ impl Writer {
             return;
         }
         let closed = match self.log.len() > self.limits.log_bytes_open_max {
-            true => self.snapshot(),
+            true => self.snapshot().map(drop),
             false => self.log.seal(&*self.disk),
         };
         if let Err(error) = closed {
@@ -117,12 +119,13 @@ impl Writer {
         }
     }
 
-    fn snapshot(&mut self) -> Result<(), LogError> {
+    fn snapshot(&mut self) -> Result<u64, LogError> {
         let shared = self.shared.clone();
-        let published = shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is published meanwhile, since that is what this thread does; readers need not wait.
+        let all = everything(&shared.published.read().unwrap_or_else(PoisonError::into_inner));
         let sealer = sealer(&shared);
         let key = sealer.key().unwrap_or(self.log.key());
-        snapshot(&mut self.log, &*self.disk, &published, sealer, key)
+        snapshot(&mut self.log, &*self.disk, all, sealer, key)
     }
 
     /// Takes space while there is some. Without it the store works all the same.
@@ -168,9 +171,7 @@ impl Writer {
         };
         let records: Vec<Record> = writes().map(record).collect();
         if planted::is(Bug::PublishesBeforeSync) {
-            for write in writes() {
-                publish(&self.shared, &write.key, &write.object, write.deleted);
-            }
+            publish(&self.shared, writes().map(PendingWrite::shown));
         }
         // Who only waits, waits for earlier groups: they are durable by now.
         if !records.is_empty() {
@@ -180,9 +181,7 @@ impl Writer {
             }
             self.seal_failed = false;
         }
-        for write in writes() {
-            publish(&self.shared, &write.key, &write.object, write.deleted);
-        }
+        publish(&self.shared, writes().map(PendingWrite::shown));
         let mut head = lock(&self.shared.head);
         for write in writes() {
             let newest =
@@ -204,7 +203,9 @@ impl Writer {
     /// Replaces a long log by a snapshot. A failure before the log is touched harms nobody: it is tried again later.
     fn shrink(&mut self) {
         let made = self.snapshot();
-        self.snapshot_at = self.log.len() + self.limits.log_bytes_max;
+        // A log may become as long as the snapshot, so that at most half of what is written is written anew.
+        let snapshot_bytes = made.as_ref().map_or(0, |bytes| *bytes);
+        self.snapshot_at = self.log.len() + self.limits.log_bytes_max.max(snapshot_bytes);
         let Err(error) = made else { return };
         tracing::error!(error = %chain(&error), "cannot write a snapshot");
         if !error.is_harmless() {

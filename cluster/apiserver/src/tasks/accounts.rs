@@ -8,16 +8,26 @@ use serde_json::{Value, json};
 use super::{Feed, Next};
 use crate::server::Server;
 use crate::status::ApiError;
-use crate::store::{Change, EventKind, Key, Object, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, Object, View};
 use crate::write::now;
 
 const ACCOUNTS: &str = "core/serviceaccounts";
 const MAPS: &str = "core/configmaps";
 const ROOT_CA: &str = "kube-root-ca.crt";
 
+/// What this task looks at: namespaces, and what is taken from them.
+fn wanted(_: &Moment<'_>, key: &Key, event: &Event) -> bool {
+    match &*key.resource {
+        "core/namespaces" => true,
+        ACCOUNTS => &*key.name == "default" && event.kind == EventKind::Deleted,
+        MAPS => &*key.name == ROOT_CA,
+        _ => false,
+    }
+}
+
 /// Keeps them there until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
     let Some(mut ca) = feed.server().map(|server| server.ca.subscribe()) else { return };
     let mut every = true;
     loop {
@@ -39,13 +49,11 @@ pub(super) async fn run(server: Weak<Server>) {
         match next {
             Next::Closed => return,
             Next::Missed => every = true,
-            Next::Event(key, event) => {
+            Next::Event(key, _) => {
                 let Some(server) = feed.server() else { return };
                 let namespace = match &*key.resource {
                     "core/namespaces" => &key.name,
-                    ACCOUNTS if &*key.name == "default" && event.kind == EventKind::Deleted => &key.namespace,
-                    MAPS if &*key.name == ROOT_CA => &key.namespace,
-                    _ => continue,
+                    _ => &key.namespace,
                 };
                 if let Some(namespace) = server.store.get(&Key::new(&server.namespaces, "", namespace)) {
                     furnish(&server, &namespace).await;

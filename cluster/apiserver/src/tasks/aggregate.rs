@@ -13,20 +13,15 @@ use crate::write::Failure;
 
 /// Keeps aggregated roles up to date until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, |_, key, _| &*key.resource == RESOURCES[0]) else { return };
     let resource: Arc<str> = RESOURCES[0].into();
     loop {
         let Some(server) = feed.server() else { return };
         // A role may select an aggregated one, so until nothing changes; in a circle the sets only grow.
         while aggregate_all(&server, &resource).await {}
         drop(server);
-        loop {
-            match feed.next().await {
-                Next::Closed => return,
-                Next::Missed => break,
-                Next::Event(key, _) if key.resource == resource => break,
-                Next::Event(..) => {}
-            }
+        if let Next::Closed = feed.next().await {
+            return;
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{Feed, Next};
 use crate::delete::{self, Options, Propagation};
 use crate::kinds::split_api_version;
 use crate::server::Server;
-use crate::store::{Change, EventKind, Key, Object, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, Object, View};
 use crate::write::Failure;
 
 const ORPHAN: &str = "orphan";
@@ -17,9 +17,19 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Time after which a failed step is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
 
+/// What may leave something to collect: objects with owners, objects that are on their way out, and owners that have gone.
+fn wanted(moment: &Moment<'_>, _: &Key, event: &Event) -> bool {
+    let object = &event.object;
+    !object.owners.is_empty()
+        || match event.kind {
+            EventKind::Deleted => moment.has_dependents(&object.uid),
+            _ => object.deleting,
+        }
+}
+
 /// Collects until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
     let mut todo: BTreeSet<Key> = BTreeSet::new();
     if let Some(server) = feed.server() {
         todo.extend(interesting(&server));
@@ -36,7 +46,7 @@ pub(super) async fn run(server: Weak<Server>) {
                 return;
             }
             // What else has happened meanwhile.
-            while let Ok((key, event)) = feed.events.try_recv() {
+            while let Some((key, event)) = feed.events.try_next() {
                 note(&server, &key, &event, &mut todo);
             }
             continue;
@@ -61,7 +71,7 @@ fn interesting(server: &Server) -> Vec<Key> {
     all.filter(|(_, object)| !object.owners.is_empty() || object.deleting).map(|(key, _)| key).collect()
 }
 
-fn note(server: &Server, key: &Key, event: &crate::store::Event, todo: &mut BTreeSet<Key>) {
+fn note(server: &Server, key: &Key, event: &Event, todo: &mut BTreeSet<Key>) {
     let object = &event.object;
     match event.kind {
         EventKind::Deleted => {
@@ -199,7 +209,7 @@ async fn remove(server: &Arc<Server>, key: &Key, options: &Options) -> Result<()
 async fn change_meta(server: &Arc<Server>, key: &Key, change: impl Fn(&mut Value) -> bool) -> Result<(), ()> {
     let registry = server.registry();
     let Some(kind) = registry.by_storage(&key.resource).cloned() else { return Ok(()) };
-    let mut removed = None;
+    let mut removed = false;
     let written = server
         .store
         .write(key, |current, _: &View<'_>| {
@@ -213,14 +223,14 @@ async fn change_meta(server: &Arc<Server>, key: &Key, change: impl Fn(&mut Value
                 && value["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
                 && !crate::strategy::waits_for_finalize(&kind, &value);
             if over {
-                removed = Some(value.clone());
+                removed = true;
                 return Ok::<_, Failure>(Change::Delete(value));
             }
             Ok(Change::Put(value))
         })
         .await;
-    if let Some(value) = removed {
-        server.after_delete(&kind, &value);
+    if removed {
+        server.after_delete(&kind);
     }
     written.map(drop).map_err(|_| ())
 }

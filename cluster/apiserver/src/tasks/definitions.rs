@@ -10,12 +10,12 @@ use super::{Feed, Next};
 use crate::crd::{self, set_condition};
 use crate::delete::{self, Options, Propagation};
 use crate::server::{CRD_FINALIZER as FINALIZER, Server, crds};
-use crate::store::{Change, EventKind, Key, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, View};
 use crate::write::{Failure, now};
 
 /// Cleans up until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
     let mut todo: BTreeSet<String> = BTreeSet::new();
     if let Some(server) = feed.server() {
         todo.extend(terminating(&server));
@@ -45,6 +45,15 @@ pub(super) async fn run(server: Weak<Server>) {
                 }
             }
         }
+    }
+}
+
+/// Definitions on their way out, and objects that have gone and may have been the last that one waits for.
+fn wanted(_: &Moment<'_>, key: &Key, event: &Event) -> bool {
+    match event.kind {
+        // Groups of definitions have a dot.
+        EventKind::Deleted => key.resource.contains('.'),
+        _ => event.object.deleting && key.resource == *crds(),
     }
 }
 

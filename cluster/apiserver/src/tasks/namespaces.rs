@@ -9,12 +9,12 @@ use super::{Feed, Next};
 use crate::crd::set_condition;
 use crate::delete::{self, Options, Propagation};
 use crate::server::Server;
-use crate::store::{Change, EventKind, Key, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, View};
 use crate::write::{Failure, now};
 
 /// Empties namespaces until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
     let mut todo: BTreeSet<String> = BTreeSet::new();
     if let Some(server) = feed.server() {
         todo.extend(terminating(&server));
@@ -24,9 +24,6 @@ pub(super) async fn run(server: Weak<Server>) {
             let Some(server) = feed.server() else { return };
             empty(&server, &name).await;
         }
-        let Some(server) = feed.server() else { return };
-        let namespaces = server.namespaces.clone();
-        drop(server);
         match feed.next().await {
             Next::Closed => return,
             Next::Missed => {
@@ -34,18 +31,22 @@ pub(super) async fn run(server: Weak<Server>) {
                 todo.extend(terminating(&server));
             }
             Next::Event(key, event) => {
-                if key.resource == namespaces && event.object.deleting && event.kind != EventKind::Deleted {
-                    todo.insert(key.name.to_string());
-                } else if event.kind == EventKind::Deleted && !key.namespace.is_empty() {
-                    let Some(server) = feed.server() else { return };
-                    let namespace = server.store.get(&Key::new(&namespaces, "", &key.namespace));
-                    if namespace.is_some_and(|namespace| namespace.deleting) {
-                        todo.insert(key.namespace.to_string());
-                    }
-                }
+                let name = if event.kind == EventKind::Deleted { &key.namespace } else { &key.name };
+                todo.insert(name.to_string());
             }
         }
     }
+}
+
+const NAMESPACES: &str = "core/namespaces";
+
+/// Namespaces on their way out, and what goes in them.
+fn wanted(moment: &Moment<'_>, key: &Key, event: &Event) -> bool {
+    if event.kind != EventKind::Deleted {
+        return event.object.deleting && &*key.resource == NAMESPACES;
+    }
+    let namespace = || moment.get(&Key::new(&NAMESPACES.into(), "", &key.namespace));
+    !key.namespace.is_empty() && namespace().is_some_and(|namespace| namespace.deleting)
 }
 
 fn terminating(server: &Server) -> Vec<String> {
@@ -97,7 +98,7 @@ async fn empty(server: &Arc<Server>, name: &str) {
 async fn finish(server: &Arc<Server>, key: &Key, left: &[(Arc<str>, usize)]) {
     let report = report(server, &key.name, left);
     let kind = server.registry().get("", "v1", "namespaces").cloned();
-    let mut removed = None;
+    let mut removed = false;
     let written = server
         .store
         .write(key, |current, _: &View<'_>| {
@@ -118,7 +119,7 @@ async fn finish(server: &Arc<Server>, key: &Key, left: &[(Arc<str>, usize)]) {
             let over = value["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty)
                 && value["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
             if over {
-                removed = Some(value.clone());
+                removed = true;
                 return Ok::<_, Failure>(Change::Delete(value));
             }
             Ok(if value == before { Change::Nothing } else { Change::Put(value) })
@@ -127,8 +128,8 @@ async fn finish(server: &Arc<Server>, key: &Key, left: &[(Arc<str>, usize)]) {
     if written.is_err() {
         tracing::warn!(namespace = %key.name, "the status of a namespace cannot be written");
     }
-    if let (Some(kind), Some(value)) = (kind, removed) {
-        server.after_delete(&kind, &value);
+    if let (Some(kind), true) = (kind, removed) {
+        server.after_delete(&kind);
     }
 }
 

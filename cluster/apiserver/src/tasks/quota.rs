@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Feed, Next};
 use crate::admission::quota::count;
 use crate::server::Server;
-use crate::store::{Change, Event, EventKind, Key, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, View};
 use crate::write::Failure;
 
 /// Changes within this time are counted together.
@@ -15,10 +15,19 @@ const GATHER: Duration = Duration::from_millis(20);
 /// Times a count is tried again because the quota was charged meanwhile.
 const TRIES_MAX: usize = 5;
 
+const QUOTAS: &str = "core/resourcequotas";
+
+/// What may change the use of a quota, where there is any. Changes are charged when they are written, but a Pod that has ended is free.
+fn wanted(moment: &Moment<'_>, key: &Key, event: &Event) -> bool {
+    let counts = event.kind != EventKind::Modified
+        || matches!(&*key.resource, QUOTAS | "core/pods" | "core/services" | "core/persistentvolumeclaims");
+    counts && !key.namespace.is_empty() && moment.has(QUOTAS)
+}
+
 /// Keeps the status of quotas until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
-    let resource: Arc<str> = "core/resourcequotas".into();
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
+    let resource: Arc<str> = QUOTAS.into();
     let mut todo = all(&feed, &resource);
     loop {
         for namespace in std::mem::take(&mut todo) {
@@ -30,14 +39,14 @@ pub(super) async fn run(server: Weak<Server>) {
         match feed.next().await {
             Next::Closed => return,
             Next::Missed => todo = all(&feed, &resource),
-            Next::Event(key, event) => {
-                note(&feed, &resource, &key, &event, &mut todo);
+            Next::Event(key, _) => {
+                note(&feed, &resource, &key, &mut todo);
                 if todo.is_empty() {
                     continue;
                 }
                 tokio::time::sleep(GATHER).await;
-                while let Ok((key, event)) = feed.events.try_recv() {
-                    note(&feed, &resource, &key, &event, &mut todo);
+                while let Some((key, _)) = feed.events.try_next() {
+                    note(&feed, &resource, &key, &mut todo);
                 }
             }
         }
@@ -50,15 +59,11 @@ fn all(feed: &Feed, resource: &Arc<str>) -> BTreeSet<String> {
 }
 
 /// Notes a namespace whose use may have changed.
-fn note(feed: &Feed, resource: &Arc<str>, key: &Key, event: &Event, todo: &mut BTreeSet<String>) {
-    if key.namespace.is_empty() || todo.contains(&*key.namespace) {
+fn note(feed: &Feed, resource: &Arc<str>, key: &Key, todo: &mut BTreeSet<String>) {
+    if todo.contains(&*key.namespace) {
         return;
     }
-    // Other changes were charged when they were written; a Pod that has ended is free.
-    let counts = event.kind != EventKind::Modified
-        || key.resource == *resource
-        || matches!(&*key.resource, "core/pods" | "core/services" | "core/persistentvolumeclaims");
-    let Some(server) = feed.server().filter(|_| counts) else { return };
+    let Some(server) = feed.server() else { return };
     if !server.store.list(resource, &key.namespace).objects.is_empty() {
         todo.insert(key.namespace.to_string());
     }

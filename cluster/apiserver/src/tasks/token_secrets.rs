@@ -5,16 +5,24 @@ use std::sync::{Arc, Weak};
 use super::{Feed, Next};
 use crate::delete::{self, Options};
 use crate::server::Server;
-use crate::store::{Change, EventKind, Key, Object, View};
+use crate::store::{Change, Event, EventKind, Key, Moment, Object, View};
 use crate::token::secret::{ACCOUNT_NAME, ACCOUNT_UID, TYPE, fill};
 use crate::write::Failure;
 
 const SECRETS: &str = "core/secrets";
 const ACCOUNTS: &str = "core/serviceaccounts";
 
+fn wanted(_: &Moment<'_>, key: &Key, event: &Event) -> bool {
+    match &*key.resource {
+        SECRETS => event.kind != EventKind::Deleted,
+        ACCOUNTS => event.kind != EventKind::Modified,
+        _ => false,
+    }
+}
+
 /// Looks after such Secrets until the server goes.
 pub(super) async fn run(server: Weak<Server>) {
-    let Some(mut feed) = Feed::new(&server) else { return };
+    let Some(mut feed) = Feed::new(&server, wanted) else { return };
     let mut every = true;
     loop {
         let Some(server) = feed.server() else { return };
@@ -31,13 +39,12 @@ pub(super) async fn run(server: Weak<Server>) {
             Next::Event(key, event) => {
                 let Some(server) = feed.server() else { return };
                 match &*key.resource {
-                    SECRETS if event.kind != EventKind::Deleted => settle(&server, &event.object).await,
-                    ACCOUNTS if event.kind != EventKind::Modified => {
+                    SECRETS => settle(&server, &event.object).await,
+                    _ => {
                         for secret in server.store.list(&SECRETS.into(), &key.namespace).objects {
                             settle(&server, &secret).await;
                         }
                     }
-                    _ => {}
                 }
             }
         }

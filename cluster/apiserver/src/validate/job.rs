@@ -8,6 +8,7 @@ use super::at::At;
 use super::{pod, selector, workload};
 use crate::special::selects;
 use crate::status::Cause;
+use crate::store::Labels;
 
 const INDEXED_PARALLELISM_MAX: i64 = 100_000;
 const FAILED_INDEXES_MAX: i64 = 100_000;
@@ -70,7 +71,7 @@ fn generated(object: &Value, causes: &mut Vec<Cause>) {
             place.invalid(&detail, causes);
         }
     }
-    let expected = expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let expected = Labels::from(expected.as_slice());
     let chosen = At::new(&spec["selector"], "spec.selector");
     if selector::is_usable(&chosen) && !selects(chosen.value, &expected) {
         chosen.invalid("`selector` not auto-generated", causes);

@@ -1,7 +1,5 @@
 //! Deployments, ReplicaSets, StatefulSets, DaemonSets.
 
-use std::collections::BTreeMap;
-
 use crate::schema::int_or_string;
 use serde_json::{Value, json};
 
@@ -9,13 +7,9 @@ use super::at::{At, internal};
 use super::{claim, pod, selector};
 use crate::special::selects;
 use crate::status::Cause;
+use crate::store::Labels;
 
 const MISMATCH: &str = "`selector` does not match template `labels`";
-
-pub(super) fn labels_of(template: &Value) -> BTreeMap<String, String> {
-    let labels = template["metadata"]["labels"].as_object().into_iter().flatten();
-    labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
-}
 
 fn is_empty(selector: &Value) -> bool {
     selector["matchLabels"].as_object().is_none_or(|map| map.is_empty())
@@ -24,7 +18,7 @@ fn is_empty(selector: &Value) -> bool {
 
 pub(super) fn mismatch(spec: &At<'_>, causes: &mut Vec<Cause>) {
     let template = spec.get("template").get("metadata").get("labels");
-    if !selects(&spec.value["selector"], &labels_of(&spec.value["template"])) {
+    if !selects(&spec.value["selector"], &Labels::of(&spec.value["template"]["metadata"]["labels"])) {
         template.invalid(MISMATCH, causes);
     }
 }

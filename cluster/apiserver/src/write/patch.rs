@@ -141,11 +141,11 @@ impl Request<'_> {
                 dodai_merge::managed::Error::Internal(text) => ApiError::plain(text),
             },
         )?;
-        let shown = named(&config);
         let decoded = codec::decode_value(&self.kind, merged, true).map_err(|detail| {
             let (group, kind) = (&self.kind.group, &self.kind.kind);
             ApiError::plain(format!(
-                "failed to convert new object ({shown}) to proper version: unable to convert unstructured object to {group}/{}, Kind={kind}: {detail}",
+                "failed to convert new object ({}) to proper version: unable to convert unstructured object to {group}/{}, Kind={kind}: {detail}",
+                named(&config),
                 self.kind.version
             ))
         })?;

@@ -105,3 +105,63 @@ async fn a_flipped_bit_is_refused_with_file_and_offset_or_harmless() {
     }
     assert!(refused > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn space_made_ready_behind_the_log_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, maps) = open(folder.path()).await;
+    for n in 0..5 {
+        maps.create(&PostParams::default(), &map(&format!("m{n}"))).await.unwrap();
+    }
+    // What a process that is killed now leaves behind.
+    let left = tempfile::tempdir().unwrap();
+    std::fs::create_dir(left.path().join("keys")).unwrap();
+    std::fs::copy(folder.path().join("log"), left.path().join("log")).unwrap();
+    for key in std::fs::read_dir(folder.path().join("keys")).unwrap() {
+        let key = key.unwrap();
+        std::fs::copy(key.path(), left.path().join("keys").join(key.file_name())).unwrap();
+    }
+    let with_zeros = std::fs::read(left.path().join("log")).unwrap();
+    assert!(with_zeros.len() > 1 << 20 && with_zeros.ends_with(&[0; 1 << 16]), "{} bytes", with_zeros.len());
+    server.shutdown().await.unwrap();
+    let closed = std::fs::read(folder.path().join("log")).unwrap();
+    assert!(closed.len() < 1 << 20, "{} bytes after the end", closed.len());
+
+    let (server, maps) = open(left.path()).await;
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 5);
+    maps.create(&PostParams::default(), &map("later")).await.unwrap();
+    server.shutdown().await.unwrap();
+    let (server, maps) = open(left.path()).await;
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 6);
+    server.shutdown().await.unwrap();
+}
+
+#[test]
+fn a_file_that_grows_is_read_and_left_as_it_was_written() {
+    use dodai_apiserver::store::disk::{Disk, FileDisk};
+
+    let folder = tempfile::tempdir().unwrap();
+    let disk = FileDisk::new(folder.path().to_owned()).unwrap();
+    disk.create("log").unwrap();
+    let mut wanted = Vec::new();
+    // Longer than what is made ready at a time.
+    for n in 0..600_u32 {
+        let piece = vec![(n % 255) as u8 + 1; 1 + (n as usize * 7919) % 20_000];
+        disk.append("log", &piece).unwrap();
+        wanted.extend(piece);
+        if n % 3 > 0 {
+            disk.sync("log").unwrap();
+        }
+        if n % 50 == 25 {
+            let len = wanted.len() - 100;
+            disk.truncate("log", len as u64).unwrap();
+            wanted.truncate(len);
+        }
+        if n % 20 == 0 {
+            assert!(disk.read("log").unwrap() == wanted, "after {n} pieces");
+        }
+    }
+    assert!(std::fs::metadata(folder.path().join("log")).unwrap().len() > wanted.len() as u64);
+    drop(disk);
+    assert!(std::fs::read(folder.path().join("log")).unwrap() == wanted, "after the end");
+}

@@ -17,6 +17,10 @@ const GROUP_HEADER_LEN: usize = 36;
 const SNAPSHOT_HEADER_LEN: usize = 40;
 /// An upper bound for one record (bytes); a longer length field is damage.
 const RECORD_LEN_MAX: usize = 16 << 20;
+/// What a record has besides its value, about.
+const RECORD_BYTES: usize = 256;
+/// A snapshot is written in pieces of about this size.
+const PIECE_BYTES: usize = 1 << 20;
 const DELETED: u8 = 1;
 const SEALED: u8 = 2;
 
@@ -84,19 +88,20 @@ pub(super) fn encode_header(header: &Header) -> Vec<u8> {
 }
 
 pub(super) fn encode_group(salt: u64, group: u64, records: &[Record]) -> Vec<u8> {
-    let mut body = Vec::new();
+    let size: usize = records.iter().map(|record| record.value.len() + RECORD_BYTES).sum();
+    let mut bytes = Vec::with_capacity(GROUP_HEADER_LEN + size + ALIGN);
+    bytes.resize(GROUP_HEADER_LEN, 0);
     for record in records {
-        encode_record(record, &mut body);
+        encode_record(record, &mut bytes);
     }
-    let mut bytes = Vec::with_capacity(GROUP_HEADER_LEN + body.len() + ALIGN);
-    bytes.extend_from_slice(GROUP_MAGIC);
-    bytes.extend_from_slice(&salt.to_le_bytes());
-    bytes.extend_from_slice(&group.to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes.extend_from_slice(&body);
+    let (header, body) = bytes.split_at_mut(GROUP_HEADER_LEN);
+    header[..4].copy_from_slice(GROUP_MAGIC);
+    header[4..12].copy_from_slice(&salt.to_le_bytes());
+    header[12..20].copy_from_slice(&group.to_le_bytes());
+    header[20..28].copy_from_slice(&(body.len() as u64).to_le_bytes());
+    header[28..32].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..32]);
+    header[32..].copy_from_slice(&checksum.to_le_bytes());
     bytes.resize(bytes.len().next_multiple_of(ALIGN), 0);
     bytes
 }
@@ -117,22 +122,33 @@ fn encode_record(record: &Record, bytes: &mut Vec<u8>) {
     bytes[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
 }
 
-pub(super) fn encode_snapshot(revision: u64, key: KeyId, records: impl Iterator<Item = Record>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(SNAPSHOT_MAGIC);
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&revision.to_le_bytes());
-    bytes.extend_from_slice(key.bytes());
-    bytes.extend_from_slice(&[0; 8]);
-    let mut n_records = 0_u64;
+/// Writes a snapshot in pieces of some size, so that it is never in memory as a whole. Returns its length.
+pub(super) fn write_snapshot<E>(
+    revision: u64,
+    key: KeyId,
+    records: impl ExactSizeIterator<Item = Record>,
+    mut write: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<u64, E> {
+    let mut piece = Vec::new();
+    piece.extend_from_slice(SNAPSHOT_MAGIC);
+    piece.push(VERSION);
+    piece.extend_from_slice(&revision.to_le_bytes());
+    piece.extend_from_slice(key.bytes());
+    piece.extend_from_slice(&(records.len() as u64).to_le_bytes());
+    let (mut checksum, mut len) = (0, 0);
     for record in records {
-        encode_record(&record, &mut bytes);
-        n_records += 1;
+        encode_record(&record, &mut piece);
+        if piece.len() >= PIECE_BYTES {
+            checksum = crc32c::crc32c_append(checksum, &piece);
+            len += piece.len() as u64;
+            write(&piece)?;
+            piece.clear();
+        }
     }
-    bytes[32..40].copy_from_slice(&n_records.to_le_bytes());
-    let checksum = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes
+    checksum = crc32c::crc32c_append(checksum, &piece);
+    piece.extend_from_slice(&checksum.to_le_bytes());
+    write(&piece)?;
+    Ok(len + piece.len() as u64)
 }
 
 /// Reads `N` bytes at `at`.
@@ -404,9 +420,41 @@ mod tests {
         let read = read_log(&bytes).unwrap();
         assert_eq!(read.records, [record(1, 30), record(2, 700), record(3, 1200), record(4, 3)]);
         assert_eq!((read.len, read.next_group, read.sealed, read.torn), (bytes.len(), 3, false, false));
-        let text = encode_snapshot(4, KeyId::new([7; 16]), read.records.clone().into_iter());
-        let snapshot = read_snapshot(&text).unwrap();
-        assert_eq!((snapshot.revision, snapshot.records), (4, read.records));
+        let big = Record { value: vec![7; PIECE_BYTES / 3], ..record(5, 0) };
+        for records in [vec![], read.records.clone(), vec![big; 10]] {
+            let (mut text, mut pieces) = (Vec::new(), 0);
+            let len = write_snapshot(4, KeyId::new([7; 16]), records.clone().into_iter(), |piece| {
+                text.extend_from_slice(piece);
+                pieces += 1;
+                Ok::<_, ()>(())
+            });
+            assert_eq!(len, Ok(text.len() as u64));
+            assert_eq!(pieces, if records.len() == 10 { 4 } else { 1 });
+            let snapshot = read_snapshot(&text).unwrap();
+            assert_eq!((snapshot.revision, snapshot.records), (4, records));
+        }
+    }
+
+    #[test]
+    fn zeros_behind_the_last_group_are_space_that_was_made_ready() {
+        let (bytes, last) = log();
+        let sound = read_log(&bytes).unwrap().records;
+        let ready = |bytes: &[u8]| [bytes, &[0; 3 * 4096]].concat();
+        let read = read_log(&ready(&bytes)).unwrap();
+        assert_eq!((read.len, read.records, read.next_group), (bytes.len(), sound.clone(), 3));
+        // A flipped bit of the last group is found with zeros behind it as without, and one of the zeros does no harm.
+        let whole = ready(&bytes);
+        let in_last = (last..bytes.len()).flat_map(|at| (0..8).map(move |bit| (at, bit)));
+        let in_zeros = (bytes.len()..whole.len()).step_by(61).map(|at| (at, at % 8));
+        for (at, bit) in in_last.chain(in_zeros) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            match read_log(&damaged) {
+                Err(LogError::Corrupt { .. }) => assert!(at < bytes.len(), "byte {at}"),
+                Err(other) => panic!("bit {bit} of byte {at}: {other}"),
+                Ok(read) => assert_eq!(read.records, sound, "bit {bit} of byte {at}"),
+            }
+        }
     }
 
     #[test]
