@@ -44,6 +44,10 @@ pub(super) struct Counts {
     pub(super) active: Vec<Arc<Pod>>,
     /// Tracked Pods that are being deleted and have not ended.
     pub(super) terminating: Vec<Arc<Pod>>,
+    /// Pods of which the status tells and that are not seen any more: among the failures.
+    pub(super) vanished: i32,
+    /// More Pods are seen that are not counted than the status tells of.
+    pub(super) appeared: bool,
 }
 
 impl Counts {
@@ -78,6 +82,8 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
         done: Vec::new(),
         active: Vec::new(),
         terminating: Vec::new(),
+        vanished: 0,
+        appeared: false,
     };
     let was_completed = counts.completed.clone();
     keep_noted(&mut counts, &noted, all);
@@ -104,8 +110,9 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
     }
     // Somebody took the finalizer away and the Pod with it: how it ended is not known, so that it did not succeed.
     let recorded_live = status.active.unwrap_or(0).saturating_add(status.terminating.unwrap_or(0));
-    let vanished = recorded_live.saturating_sub(seen_live).max(0);
-    counts.failed = counts.failed.saturating_add(vanished);
+    counts.appeared = seen_live > recorded_live;
+    counts.vanished = recorded_live.saturating_sub(seen_live).max(0);
+    counts.failed = counts.failed.saturating_add(counts.vanished);
     if completions.is_some() {
         counts.succeeded = crate::controllers::replica_set::count(counts.completed.len());
     }

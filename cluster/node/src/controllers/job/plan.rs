@@ -67,6 +67,7 @@ pub(super) fn plan(world: &World) -> Plan {
         status.failed_indexes = Some(indexes::to_text(&counts.failed_indexes));
     }
     mark_suspended(&mut status, spec, world.now);
+    confirm_numbers(&mut plan, world, spec, &counts);
     let course = course(world, spec, &counts, &status, &mut plan);
     for pod in &counts.noted {
         plan.confirm(pod.as_ref());
@@ -80,7 +81,9 @@ pub(super) fn plan(world: &World) -> Plan {
             stop(&mut plan, &counts.active);
             if is_settled(&counts) {
                 set_condition(&mut status, "Complete", "True", reason, message, world.now);
-                status.completion_time = Some(Time(world.now));
+                // The clock may have been set back, and a Job does not end before it began.
+                let started = status.start_time.as_ref().map_or(world.now, |start| start.0);
+                status.completion_time = Some(Time(world.now.max(started)));
             }
         }
         Course::Failing(reason, message) => {
@@ -105,9 +108,23 @@ pub(super) fn plan(world: &World) -> Plan {
     plan
 }
 
+/// A Pod that the status tells of and nobody sees has failed: so neither number may come from a cache that is behind.
+fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
+    if counts.vanished > 0 {
+        // Another instance may have made them since, or counted them.
+        plan.confirm(world.job.as_ref());
+        confirm_pods(plan, world, spec, false);
+    } else if counts.appeared {
+        // One that is seen to run may have been counted long ago; written down as running, it would be missed later.
+        confirm_pods(plan, world, spec, true);
+    }
+}
+
 /// Whether a failed Pod is all that tells how often its index failed: it stays until its successor tells it.
 fn is_remembered(world: &World, spec: &JobSpec, counts: &Counts, failed: &Pod) -> bool {
-    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) {
+    // A Job that is being deleted makes no successor.
+    let is_deleted = world.job.metadata.deletion_timestamp.is_some();
+    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) || is_deleted {
         return false;
     }
     let Some(index) = pod::index(failed) else { return false };
@@ -361,7 +378,9 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     };
     if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
         plan.confirm(world.job.as_ref());
-        confirm_pods(plan, world, spec, false);
+        if !counts.appeared {
+            confirm_pods(plan, world, spec, false);
+        }
         plan.again_in(RECHECK);
     }
     for pod in new {
