@@ -46,6 +46,8 @@ pub(super) struct Counts {
     pub(super) terminating: Vec<Arc<Pod>>,
     /// Pods of which the status tells and that are not seen any more: among the failures.
     pub(super) vanished: i32,
+    /// Noted Pods that are not seen any more became numbers.
+    pub(super) forgotten: bool,
     /// More Pods are seen that are not counted than the status tells of.
     pub(super) appeared: bool,
 }
@@ -83,6 +85,7 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
         active: Vec::new(),
         terminating: Vec::new(),
         vanished: 0,
+        forgotten: false,
         appeared: false,
     };
     let was_completed = counts.completed.clone();
@@ -123,6 +126,8 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
 fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<Pod>]) {
     let is_pending =
         |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid) && pod::is_tracked(pod));
+    let is_seen = |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid));
+    counts.forgotten = noted.succeeded.iter().chain(&noted.failed).flatten().any(|uid| !is_seen(uid));
     for uid in noted.succeeded.iter().flatten() {
         if is_pending(uid) && !planted::is(Bug::JobCountsTwice) {
             counts.uncounted_succeeded.push(uid.clone());

@@ -100,12 +100,22 @@ pub(super) fn plan(world: &World) -> Plan {
     // First the word, then the deed: a Pod is let go of only when what it did stands in the status.
     if job.status.as_ref() == Some(&status) {
         let is_running = matches!(course, Course::Running);
-        for pod in counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod)) {
-            plan.replace(&pod::untracked(pod));
+        let free = counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod));
+        let free: Vec<&Arc<Pod>> = free.collect();
+        if free.iter().any(|pod| !is_noted(&status, pod)) {
+            // It leaves no trace in the status; a newer one may still tell of it as running, and then miss it.
+            plan.confirm(job);
         }
+        free.into_iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
     }
     plan.set_status(&status);
     plan
+}
+
+fn is_noted(status: &JobStatus, pod: &Pod) -> bool {
+    let noted = status.uncounted_terminated_pods.iter();
+    let mut uids = noted.flat_map(|noted| noted.succeeded.iter().chain(&noted.failed)).flatten();
+    uids.any(|uid| pod.metadata.uid.as_ref() == Some(uid))
 }
 
 /// A Pod that the status tells of and nobody sees has failed: so neither number may come from a cache that is behind.
@@ -117,6 +127,9 @@ fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Coun
     } else if counts.appeared {
         // One that is seen to run may have been counted long ago; written down as running, it would be missed later.
         confirm_pods(plan, world, spec, true);
+    } else if counts.forgotten {
+        // One that is not seen yet is still there, with its finalizer, to be counted once more.
+        confirm_pods(plan, world, spec, false);
     }
 }
 
@@ -378,7 +391,7 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     };
     if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
         plan.confirm(world.job.as_ref());
-        if !counts.appeared {
+        if !counts.appeared && !counts.forgotten {
             confirm_pods(plan, world, spec, false);
         }
         plan.again_in(RECHECK);

@@ -8,5 +8,5 @@ dodai_apiserver::seeded_getrandom!();
 
 #[test]
 fn whatever_fails_a_job_counts_each_outcome_once() {
-    Suite::new("jobs", Jobs::default).seeds(400).sweep(false).check();
+    Suite::new("jobs", Jobs::default).seeds(800).sweep(false).check();
 }
