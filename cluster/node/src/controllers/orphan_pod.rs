@@ -89,7 +89,8 @@ impl Controller for OrphanPodController {
                 let is_seen = found.is_some_and(|job| job.metadata.uid.as_ref() == Some(&owner.uid));
                 // In a plan case there is nobody to ask, and what is not seen is gone.
                 let gone = view.outside::<Gone>();
-                let is_gone = || gone.is_none_or(|gone| gone.is(Key::new(&namespace, &owner.name), &owner.uid));
+                let is_gone =
+                    || gone.is_none_or(|gone| gone.is(Key::new(&namespace, &owner.name), &owner.uid));
                 match is_seen {
                     true => Whereabouts::Seen,
                     false if is_gone() => Whereabouts::Gone,

@@ -137,7 +137,8 @@ fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Coun
 fn is_remembered(world: &World, spec: &JobSpec, counts: &Counts, failed: &Pod) -> bool {
     // A Job that is being deleted makes no successor.
     let is_deleted = world.job.metadata.deletion_timestamp.is_some();
-    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) || is_deleted {
+    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) || is_deleted
+    {
         return false;
     }
     let Some(index) = pod::index(failed) else { return false };

@@ -11,14 +11,16 @@ use dodai_node::controllers::planted::{self, Bug};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::collecting;
 use super::kubelet::{
-    self, JOBS, PODS, Wanted, controller_uid, expect, has_finalizer, is_bound, is_marked, is_over, name, text, uid,
+    self, JOBS, PODS, Wanted, controller_uid, expect, has_finalizer, is_bound, is_marked, is_over, name,
+    text, uid,
 };
+use super::roll_outs::some_way;
 
 /// Steps that a run may leave out.
 const LESS_MAX: u32 = 7;
@@ -111,6 +113,7 @@ impl Jobs {
 impl Scenario for Jobs {
     fn set_up(&self, _: &Sim) -> BoxFuture<'static, Result<(), String>> {
         planted::plant(self.bug);
+        collecting::begin();
         async { Ok(()) }.boxed()
     }
 
@@ -156,12 +159,14 @@ impl Scenario for Jobs {
 
     fn call(&self, call: &Call) -> Result<(), String> {
         deletes_by_uid(call)?;
+        collecting::call(call);
         self.seen.lock().unwrap().call(call);
         Ok(())
     }
 
     fn always(&self, change: &Change<'_>) -> Result<(), String> {
         generation_goes_on(change)?;
+        collecting::always(change)?;
         let (before, after) = (change.before.at(change.id), change.after.at(change.id));
         let mut seen = self.seen.lock().unwrap();
         let result = match change.id.resource.as_str() {
@@ -198,7 +203,8 @@ async fn create(sim: Sim, wanted: Wanted) -> Result<(), String> {
         3 => spec["backoffLimitPerIndex"] = sim.pick(3).into(),
         4 => spec["backoffLimit"] = 0.into(),
         5 => {
-            let ignore = json!({ "action": "Ignore", "onExitCodes": { "operator": "In", "values": [IGNORED] } });
+            let ignore =
+                json!({ "action": "Ignore", "onExitCodes": { "operator": "In", "values": [IGNORED] } });
             spec["podFailurePolicy"] = json!({ "rules": [ignore] });
         }
         _ => {}
@@ -229,28 +235,22 @@ fn any_pod(sim: &Sim) -> Option<Value> {
 
 async fn delete_pod(sim: Sim) -> Result<(), String> {
     let Some(pod) = any_pod(&sim) else { return Ok(()) };
-    let pods: Api<Pod> = Api::default_namespaced(sim.admin());
-    expect(&sim, pods.delete(name(&pod), &DeleteParams::default()).await);
+    collecting::delete(&sim, &pod, DeleteParams::default()).await;
     Ok(())
 }
 
 /// Somebody does not wait for the Node: nobody will tell how it ended.
 async fn force_pod(sim: Sim) -> Result<(), String> {
     let Some(pod) = any_pod(&sim) else { return Ok(()) };
-    let pods: Api<Pod> = Api::default_namespaced(sim.admin());
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    expect(&sim, pods.delete(name(&pod), &now).await);
+    collecting::delete(&sim, &pod, now).await;
     Ok(())
 }
 
 async fn delete(sim: Sim) -> Result<(), String> {
-    let jobs: Api<Job> = Api::default_namespaced(sim.admin());
-    let params = match sim.pick(3) {
-        0 => DeleteParams::background(),
-        1 => DeleteParams::foreground(),
-        _ => DeleteParams::orphan(),
-    };
-    expect(&sim, jobs.delete("work", &params).await);
+    if let Some(job) = sim.look(|world| world.get(JOBS, "default", "work").cloned()) {
+        collecting::delete(&sim, &job, some_way(&sim)).await;
+    }
     Ok(())
 }
 
@@ -302,7 +302,8 @@ fn counted(job: &Value) -> i64 {
 
 impl Record {
     fn count(&self, how: Outcome) -> i64 {
-        let of = |(uid, (outcome, _)): &(&String, &(Outcome, _))| *outcome == how && !self.unwanted.contains(*uid);
+        let of =
+            |(uid, (outcome, _)): &(&String, &(Outcome, _))| *outcome == how && !self.unwanted.contains(*uid);
         self.ended.iter().filter(of).count() as i64
     }
 
@@ -331,7 +332,9 @@ impl Seen {
         let live: Vec<&Value> =
             world.all(PODS).filter(|pod| controller_uid(pod) == uid(job) && may_run(pod)).collect();
         let succeeded = record.succeeded();
-        let over = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"].into_iter().find(|end| has(job, end));
+        let over = ["Complete", "Failed", "SuccessCriteriaMet", "FailureTarget"]
+            .into_iter()
+            .find(|end| has(job, end));
         let failed = record.count(Outcome::Failed);
         let one_by_one = spec["parallelism"] == 1 && !spec["backoffLimitPerIndex"].is_i64();
         let refuses = if is_marked(job) {
@@ -347,7 +350,8 @@ impl Seen {
         };
         let missing = number(&spec["completions"]) - succeeded.len() as i64;
         let room = missing.min(number(&spec["parallelism"])) - live.len() as i64;
-        let busy = live.iter().filter_map(|pod| index(pod)).chain(succeeded.iter().filter_map(|(_, index)| *index));
+        let busy =
+            live.iter().filter_map(|pod| index(pod)).chain(succeeded.iter().filter_map(|(_, index)| *index));
         State { uid: uid(job).to_owned(), refuses, room, busy: busy.collect() }
     }
 
@@ -365,7 +369,8 @@ impl Seen {
             let looks = self.looks.entry((call.instance, text(&owner["name"]).to_owned())).or_default();
             for look in looks {
                 let asked = look.asked.len() as i64;
-                let fits = |state: &State| state.uid == owner["uid"] && state.refuses(index(&pod), asked).is_none();
+                let fits =
+                    |state: &State| state.uid == owner["uid"] && state.refuses(index(&pod), asked).is_none();
                 look.asked.insert(name(&pod).to_owned(), look.states.iter().any(fits));
             }
         }
@@ -435,7 +440,9 @@ impl Seen {
         let record = &self.jobs[uid(job)];
         let is_over = has(job, "Complete") || has(job, "Failed");
         let is_written = match record.ended.get(uid(pod)) {
-            Some((Outcome::Succeeded, Some(index))) => indexes(&job["status"]["completedIndexes"]).contains(index),
+            Some((Outcome::Succeeded, Some(index))) => {
+                indexes(&job["status"]["completedIndexes"]).contains(index)
+            }
             Some((Outcome::Succeeded, None)) => uncounted(job, "succeeded").contains(&uid(pod)),
             Some((Outcome::Failed, _)) if !record.unwanted.contains(uid(pod)) => {
                 uncounted(job, "failed").contains(&uid(pod))
@@ -463,7 +470,11 @@ impl Seen {
         }
         let Some(before) = before.filter(|before| uid(before) == uid(job)) else { return Ok(()) };
         if counted(job) < counted(before) {
-            return Err(format!("{} of {} successes are lost", counted(before) - counted(job), counted(before)));
+            return Err(format!(
+                "{} of {} successes are lost",
+                counted(before) - counted(job),
+                counted(before)
+            ));
         }
         for end in ["Complete", "Failed"] {
             if has(before, end) && !has(job, end) {
@@ -488,8 +499,14 @@ impl Seen {
         if complete == failed {
             return Err("it has no end".to_owned());
         }
-        let told = number(&job["status"]["succeeded"]);
-        if told != successes || number(&job["status"]["failed"]) != failures {
+        // What a late Pod did may have come after the end.
+        let late = |how| {
+            record.ended.iter().filter(|(uid, end)| end.0 == how && record.late.contains(*uid)).count() as i64
+        };
+        let fits = |told: &Value, of: i64, how| (of - late(how)..=of).contains(&number(told));
+        if !fits(&job["status"]["succeeded"], successes, Outcome::Succeeded)
+            || !fits(&job["status"]["failed"], failures, Outcome::Failed)
+        {
             return Err(format!("{successes} succeeded and {failures} failed"));
         }
         let wanted = number(&job["spec"]["completions"]);
@@ -509,6 +526,6 @@ impl Seen {
                 return Err(format!("{} does not go", name(pod)));
             }
         }
-        kubelet::nothing_is_left(world)
+        collecting::finally(world)
     }
 }

@@ -147,7 +147,9 @@ fn due(world: &World, wanted: &Wanted) -> Vec<Due> {
         due.push(next);
     }
     let wanted = wanted.lock().unwrap();
-    for object in wanted.iter().filter(|object| world.get(&resource(object), "default", name(object)).is_none()) {
+    for object in
+        wanted.iter().filter(|object| world.get(&resource(object), "default", name(object)).is_none())
+    {
         due.push(Due::Make(object.clone()));
     }
     due
@@ -214,7 +216,11 @@ pub(crate) async fn tell(sim: &Sim, pods: &Api<Pod>, pod: &Value, phase: &str, i
 /// `pods`, `jobs.batch`, of an object with `apiVersion` and `kind`.
 fn resource(object: &Value) -> String {
     let resource = api_resource(object);
-    if resource.group.is_empty() { resource.plural } else { format!("{}.{}", resource.plural, resource.group) }
+    if resource.group.is_empty() {
+        resource.plural
+    } else {
+        format!("{}.{}", resource.plural, resource.group)
+    }
 }
 
 fn api_resource(object: &Value) -> ApiResource {
@@ -231,7 +237,9 @@ pub(crate) async fn make(sim: &Sim, wanted: &Wanted, object: Value) {
     wanted.lock().unwrap().retain(|other| name(other) != name(&object) || other["kind"] != object["kind"]);
     let typed = serde_json::from_value(object.clone()).expect("it has a name and a kind");
     match api_of(sim, &object).create(&PostParams::default(), &typed).await {
-        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => wanted.lock().unwrap().push(object),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
+            wanted.lock().unwrap().push(object)
+        }
         made => expect(sim, made),
     }
 }
@@ -255,16 +263,4 @@ pub(crate) fn expect<T>(sim: &Sim, result: kube::Result<T>) {
 
 pub(crate) fn now(sim: &Sim) -> String {
     rfc3339(sim.clock().now())
-}
-
-/// Nothing stays whose owners are all gone.
-pub(crate) fn nothing_is_left(world: &World) -> Result<(), String> {
-    let uids: std::collections::BTreeSet<&str> = world.iter().map(|(_, object)| uid(object)).collect();
-    for (id, object) in world.iter() {
-        let owners = object["metadata"]["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if !owners.is_empty() && owners.iter().all(|owner| !uids.contains(text(&owner["uid"]))) {
-            return Err(format!("{id} stays, and its owners are gone"));
-        }
-    }
-    Ok(())
 }
