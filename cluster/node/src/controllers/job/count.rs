@@ -131,7 +131,7 @@ fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<P
     for uid in noted.succeeded.iter().flatten() {
         if is_pending(uid) && !planted::is(Bug::JobCountsTwice) {
             counts.uncounted_succeeded.push(uid.clone());
-        } else {
+        } else if !planted::is(Bug::JobForgetsSuccesses) {
             counts.succeeded = counts.succeeded.saturating_add(1);
         }
     }

@@ -88,6 +88,9 @@ pub(super) fn plan(world: &World) -> Plan {
         }
         Course::Failing(reason, message) => {
             set_condition(&mut status, "FailureTarget", "True", reason, message, world.now);
+            if planted::is(Bug::JobGoesOnAfterItsEnd) {
+                run(&mut plan, world, spec, &counts);
+            }
             stop(&mut plan, &counts.active);
             if is_settled(&counts) {
                 set_condition(&mut status, "Failed", "True", reason, message, world.now);
@@ -98,7 +101,7 @@ pub(super) fn plan(world: &World) -> Plan {
         counts.noted.iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
     }
     // First the word, then the deed: a Pod is let go of only when what it did stands in the status.
-    if job.status.as_ref() == Some(&status) {
+    if job.status.as_ref() == Some(&status) && !planted::is(Bug::JobHoldsItsPods) {
         let is_running = matches!(course, Course::Running);
         let free = counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod));
         let free: Vec<&Arc<Pod>> = free.collect();
@@ -120,6 +123,9 @@ fn is_noted(status: &JobStatus, pod: &Pod) -> bool {
 
 /// A Pod that the status tells of and nobody sees has failed: so neither number may come from a cache that is behind.
 fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
+    if planted::is(Bug::JobBelievesItsCache) {
+        return;
+    }
     if counts.vanished > 0 {
         // Another instance may have made them since, or counted them.
         plan.confirm(world.job.as_ref());
@@ -173,6 +179,9 @@ fn is_settled(counts: &Counts) -> bool {
 
 /// A finished Job: its Pods are let go of, what still runs is ended, and the Job goes when its time is over.
 fn after_the_end(plan: &mut Plan, world: &World, spec: &JobSpec) {
+    if planted::is(Bug::JobTakesItsEndBack) {
+        plan.set_status(&JobStatus { start_time: Some(Time(world.now)), ..JobStatus::default() });
+    }
     for pod in &world.pods {
         if pods::is_active(pod) {
             plan.delete(pod.as_ref());
@@ -335,6 +344,9 @@ fn course(world: &World, spec: &JobSpec, counts: &Counts, status: &JobStatus, pl
 
 fn exceeds_backoff_limit(spec: &JobSpec, counts: &Counts) -> bool {
     let limit = spec.backoff_limit.unwrap_or(6);
+    if planted::is(Bug::JobForgetsBackoffLimit) {
+        return false;
+    }
     if counts.all_failed() > limit {
         return true;
     }
@@ -358,7 +370,7 @@ fn stop(plan: &mut Plan, active: &[Arc<Pod>]) {
 fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
-        _ if is_suspended(spec) => 0,
+        _ if is_suspended(spec) && !planted::is(Bug::JobForgetsSuspension) => 0,
         Some(completions) => {
             let over = counts.all_succeeded().saturating_add(replica_set::count(counts.failed_indexes.len()));
             completions.saturating_sub(over).clamp(0, parallelism)
@@ -483,8 +495,11 @@ fn indexed_pods(
     completions: i32,
     missing: usize,
 ) -> Vec<Pod> {
-    let busy: BTreeSet<i32> =
+    let mut busy: BTreeSet<i32> =
         counts.active.iter().chain(&counts.terminating).filter_map(|pod| pod::index(pod)).collect();
+    if planted::is(Bug::JobForgetsBusyIndexes) {
+        busy.clear();
+    }
     let is_over = |index: &i32| counts.completed.contains(index) || counts.failed_indexes.contains(index);
     let mut made = Vec::new();
     for index in (0..completions).filter(|index| !is_over(index) && !busy.contains(index)) {

@@ -12,7 +12,7 @@ use dodai_apiserver::testing::{Call, Change, Sim, World};
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::Value;
 
-use super::kubelet::{api_of, expect, has_finalizer, is_marked, name, text, uid};
+use super::kubelet::{self, expect, has_finalizer, is_marked, name, text, uid};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -38,11 +38,14 @@ fn asked(uid: &str) {
     ASKED.with_borrow_mut(|all| all.insert(uid.to_owned()));
 }
 
-/// A person deletes an object, which must have its `apiVersion` and `kind`.
-pub(crate) async fn delete(sim: &Sim, object: &Value, params: DeleteParams) {
+/// A person deletes an object.
+pub(crate) async fn delete(sim: &Sim, resource: &str, object: &Value, params: DeleteParams) {
     asked(uid(object));
     let preconditions = Some(Preconditions { uid: Some(uid(object).to_owned()), resource_version: None });
-    expect(sim, api_of(sim, object).delete(name(object), &DeleteParams { preconditions, ..params }).await);
+    expect(
+        sim,
+        kubelet::api(sim, resource).delete(name(object), &DeleteParams { preconditions, ..params }).await,
+    );
 }
 
 fn owners(object: &Value) -> &[Value] {
@@ -67,8 +70,8 @@ pub(crate) fn always(change: &Change<'_>) -> Result<(), String> {
         blocks_nobody(change.before, before)?;
     }
     match after {
-        Some(after) => is_set_free_rightly(change.after, before, after),
-        None => Ok(()),
+        Some(after) if change.id.resource == "configmaps" => is_set_free_rightly(change.after, before, after),
+        _ => Ok(()),
     }
 }
 
@@ -102,12 +105,9 @@ fn blocks_nobody(world: &World, owner: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// References go with their owners, or when the owner lets its dependents go. A controller may let go, too: only what is
-/// labelled otherwise or counted, which no rule of this file is about.
+/// References go with their owners, or when the owner lets its dependents go. Of Pods controllers let go, too, so that this
+/// is asked of what no controller looks after.
 fn is_set_free_rightly(world: &World, before: &Value, after: &Value) -> Result<(), String> {
-    if before["metadata"]["labels"] != after["metadata"]["labels"] || before["kind"] != "ConfigMap" {
-        return Ok(());
-    }
     for owner in owners(before).iter().filter(|owner| !owners(after).contains(owner)) {
         let found = find(world, text(&owner["uid"]));
         if let Some(found) = found.filter(|found| !has_finalizer(found, ORPHAN)) {

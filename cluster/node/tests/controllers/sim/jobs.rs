@@ -56,6 +56,8 @@ struct Record {
     ended: BTreeMap<String, (Outcome, Option<i64>)>,
     /// Pods that were not wanted any more when the request for them arrived: its instance had looked when they were.
     late: BTreeSet<String>,
+    /// `backoffLimitPerIndex`.
+    index_limit: Option<i64>,
     /// Whether a policy says that one exit code counts for nothing.
     ignores: bool,
     /// Pods whose deletion was begun after they had been marked as not wanted.
@@ -235,7 +237,7 @@ fn any_pod(sim: &Sim) -> Option<Value> {
 
 async fn delete_pod(sim: Sim) -> Result<(), String> {
     let Some(pod) = any_pod(&sim) else { return Ok(()) };
-    collecting::delete(&sim, &pod, DeleteParams::default()).await;
+    collecting::delete(&sim, PODS, &pod, DeleteParams::default()).await;
     Ok(())
 }
 
@@ -243,13 +245,13 @@ async fn delete_pod(sim: Sim) -> Result<(), String> {
 async fn force_pod(sim: Sim) -> Result<(), String> {
     let Some(pod) = any_pod(&sim) else { return Ok(()) };
     let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
-    collecting::delete(&sim, &pod, now).await;
+    collecting::delete(&sim, PODS, &pod, now).await;
     Ok(())
 }
 
 async fn delete(sim: Sim) -> Result<(), String> {
     if let Some(job) = sim.look(|world| world.get(JOBS, "default", "work").cloned()) {
-        collecting::delete(&sim, &job, some_way(&sim)).await;
+        collecting::delete(&sim, JOBS, &job, some_way(&sim)).await;
     }
     Ok(())
 }
@@ -336,14 +338,16 @@ impl Seen {
             .into_iter()
             .find(|end| has(job, end));
         let failed = record.count(Outcome::Failed);
-        let one_by_one = spec["parallelism"] == 1 && !spec["backoffLimitPerIndex"].is_i64();
+        // Those that run beside a new one may have failed without being seen yet.
+        let unseen = number(&spec["parallelism"]) - 1;
+        let too_many = failed > number(&spec["backoffLimit"]).saturating_add(unseen.max(0));
         let refuses = if is_marked(job) {
             Some("it is being deleted".to_owned())
         } else if let Some(over) = over {
             Some(format!("it is over: {over}"))
         } else if spec["suspend"] == true {
             Some("it is suspended".to_owned())
-        } else if one_by_one && failed > number(&spec["backoffLimit"]) {
+        } else if too_many {
             Some(format!("{failed} have failed"))
         } else {
             None
@@ -422,6 +426,15 @@ impl Seen {
             _ => Outcome::Failed,
         };
         record.ended.insert(uid(pod).to_owned(), (outcome, index(pod)));
+        let of_index = record.ended.iter().filter(|(uid, (outcome, of))| {
+            *outcome == Outcome::Failed
+                && *of == index(pod)
+                && !record.unwanted.contains(*uid)
+                && !record.late.contains(*uid)
+        });
+        if let Some(limit) = record.index_limit.filter(|limit| of_index.count() as i64 > limit + 1) {
+            return Err(format!("index {:?} failed more than {} times", index(pod), limit + 1));
+        }
         let in_time = record.succeeded().into_iter().filter(|(uid, _)| !record.late.contains(*uid));
         let in_time: Vec<Option<i64>> = in_time.map(|(_, index)| index).collect();
         let Some(job) = kubelet::by_uid(world, JOBS, controller_uid(pod)) else { return Ok(()) };
@@ -460,6 +473,7 @@ impl Seen {
         let Some(job) = after else { return Ok(()) };
         let record = self.jobs.entry(uid(job).to_owned()).or_default();
         record.ignores = job["spec"]["podFailurePolicy"].is_object();
+        record.index_limit = job["spec"]["backoffLimitPerIndex"].as_i64();
         let (successes, failures) = (record.succeeded().len() as i64, record.count(Outcome::Failed));
         if counted(job) > successes {
             return Err(format!("{} successes are counted of {successes}", counted(job)));

@@ -148,7 +148,7 @@ fn due(world: &World, wanted: &Wanted) -> Vec<Due> {
     }
     let wanted = wanted.lock().unwrap();
     for object in
-        wanted.iter().filter(|object| world.get(&resource(object), "default", name(object)).is_none())
+        wanted.iter().filter(|object| world.get(resource(object), "default", name(object)).is_none())
     {
         due.push(Due::Make(object.clone()));
     }
@@ -213,30 +213,39 @@ pub(crate) async fn tell(sim: &Sim, pods: &Api<Pod>, pod: &Value, phase: &str, i
     expect(sim, pods.patch_status(name(pod), &PatchParams::default(), &patch).await);
 }
 
-/// `pods`, `jobs.batch`, of an object with `apiVersion` and `kind`.
-fn resource(object: &Value) -> String {
-    let resource = api_resource(object);
-    if resource.group.is_empty() {
-        resource.plural
-    } else {
-        format!("{}.{}", resource.plural, resource.group)
-    }
+/// Resource, `apiVersion` and kind of what people handle.
+const KINDS: [(&str, &str, &str); 5] = [
+    (PODS, "v1", "Pod"),
+    ("configmaps", "v1", "ConfigMap"),
+    (JOBS, "batch/v1", "Job"),
+    ("replicasets.apps", "apps/v1", "ReplicaSet"),
+    ("deployments.apps", "apps/v1", "Deployment"),
+];
+
+/// `pods`, `jobs.batch`, of an object with its kind. What is stored has none.
+fn resource(object: &Value) -> &'static str {
+    let found = KINDS.iter().find(|(_, _, kind)| object["kind"] == *kind);
+    found.expect("people handle these kinds only").0
 }
 
-fn api_resource(object: &Value) -> ApiResource {
-    let (group, version) = text(&object["apiVersion"]).split_once('/').unwrap_or(("", "v1"));
-    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text(&object["kind"])))
+/// `apiVersion` and kind of a resource.
+pub(crate) fn kind(resource: &str) -> (&'static str, &'static str) {
+    let found = KINDS.iter().find(|(found, _, _)| *found == resource);
+    found.map(|(_, version, kind)| (*version, *kind)).expect("people handle these kinds only")
 }
 
-pub(crate) fn api_of(sim: &Sim, object: &Value) -> Api<DynamicObject> {
-    Api::default_namespaced_with(sim.admin(), &api_resource(object))
+pub(crate) fn api(sim: &Sim, resource: &str) -> Api<DynamicObject> {
+    let (version, kind) = kind(resource);
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    Api::default_namespaced_with(sim.admin(), &resource)
 }
 
 /// Makes an object now, or as soon as its name is free.
 pub(crate) async fn make(sim: &Sim, wanted: &Wanted, object: Value) {
     wanted.lock().unwrap().retain(|other| name(other) != name(&object) || other["kind"] != object["kind"]);
     let typed = serde_json::from_value(object.clone()).expect("it has a name and a kind");
-    match api_of(sim, &object).create(&PostParams::default(), &typed).await {
+    match api(sim, resource(&object)).create(&PostParams::default(), &typed).await {
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
             wanted.lock().unwrap().push(object)
         }

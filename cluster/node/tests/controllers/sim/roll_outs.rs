@@ -265,7 +265,7 @@ async fn break_pod(sim: Sim, phase: &str) -> Result<(), String> {
 
 async fn delete_pod(sim: Sim) -> Result<(), String> {
     let Some(pod) = any(&sim, PODS) else { return Ok(()) };
-    collecting::delete(&sim, &pod, DeleteParams::default()).await;
+    collecting::delete(&sim, PODS, &pod, DeleteParams::default()).await;
     Ok(())
 }
 
@@ -290,13 +290,13 @@ pub(super) fn some_way(sim: &Sim) -> DeleteParams {
 
 async fn delete_set(sim: Sim) -> Result<(), String> {
     let Some(set) = any(&sim, SETS) else { return Ok(()) };
-    collecting::delete(&sim, &set, some_way(&sim)).await;
+    collecting::delete(&sim, SETS, &set, some_way(&sim)).await;
     Ok(())
 }
 
 async fn delete(sim: Sim) -> Result<(), String> {
     if let Some(deployment) = sim.look(|world| world.get(DEPLOYMENTS, "default", "web").cloned()) {
-        collecting::delete(&sim, &deployment, some_way(&sim)).await;
+        collecting::delete(&sim, DEPLOYMENTS, &deployment, some_way(&sim)).await;
     }
     Ok(())
 }
