@@ -24,8 +24,6 @@ pub enum Bug {
     JobForgetsIndexLimit,
     /// A Job makes a Pod for an index that has one.
     JobForgetsBusyIndexes,
-    /// A Job takes its end back.
-    JobTakesItsEndBack,
     /// A Job never lets go of a Pod.
     JobHoldsItsPods,
     /// A Pod is let go of when the cache does not show its Job.

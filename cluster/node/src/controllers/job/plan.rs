@@ -179,9 +179,6 @@ fn is_settled(counts: &Counts) -> bool {
 
 /// A finished Job: its Pods are let go of, what still runs is ended, and the Job goes when its time is over.
 fn after_the_end(plan: &mut Plan, world: &World, spec: &JobSpec) {
-    if planted::is(Bug::JobTakesItsEndBack) {
-        plan.set_status(&JobStatus { start_time: Some(Time(world.now)), ..JobStatus::default() });
-    }
     for pod in &world.pods {
         if pods::is_active(pod) {
             plan.delete(pod.as_ref());

@@ -249,30 +249,34 @@ async fn collect_wrongly(sim: Sim, wrong: Option<Wrong>) {
     let Some(wrong) = wrong else { return };
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let maps: Vec<Value> = sim.look(|world| world.all(MAPS).cloned().collect());
-        let owned = |map: &&Value| map["metadata"]["ownerReferences"].is_array();
-        for map in maps.iter() {
-            let finalizers = match wrong {
-                Wrong::Early => {
-                    let names = ["of-both", "of-both-again"];
-                    let a = sim.look(|world| world.get(MAPS, "default", "a").is_none());
-                    if names.contains(&name(map)) && a {
-                        let api = kubelet::api(&sim, MAPS);
-                        let _ = api.delete(name(map), &DeleteParams::background()).await;
-                    }
-                    continue;
-                }
-                Wrong::SetsFree if owned(&map) => json!({ "ownerReferences": null }),
-                Wrong::Holds if owned(&map) && !is_marked(map) => {
-                    json!({ "finalizers": ["example.com/held"] })
-                }
-                Wrong::Unblocks if kubelet::has_finalizer(map, "foregroundDeletion") => {
-                    json!({ "finalizers": null })
-                }
-                _ => continue,
-            };
-            let patch = Patch::Merge(json!({ "metadata": finalizers }));
-            let _ = kubelet::api(&sim, MAPS).patch(name(map), &PatchParams::default(), &patch).await;
+        for resource in [MAPS, SETS] {
+            let all: Vec<Value> = sim.look(|world| world.all(resource).cloned().collect());
+            for object in &all {
+                collect_one_wrongly(&sim, wrong, resource, object).await;
+            }
         }
     }
+}
+
+async fn collect_one_wrongly(sim: &Sim, wrong: Wrong, resource: &str, object: &Value) {
+    let api = kubelet::api(sim, resource);
+    let is_owned = object["metadata"]["ownerReferences"].is_array();
+    let change = match wrong {
+        Wrong::Early => {
+            let lost_one = sim.look(|world| world.get(MAPS, "default", "a").is_none());
+            if lost_one && ["of-both", "of-both-again"].contains(&name(object)) {
+                let _ = api.delete(name(object), &DeleteParams::background()).await;
+            }
+            return;
+        }
+        Wrong::SetsFree if is_owned => json!({ "ownerReferences": null }),
+        Wrong::Holds if is_owned && !is_marked(object) => json!({ "finalizers": ["example.com/held"] }),
+        Wrong::Unblocks if kubelet::has_finalizer(object, "foregroundDeletion") => {
+            json!({ "finalizers": null })
+        }
+        _ => return,
+    };
+    // Whatever comes of it: the collector itself is at work, too.
+    let patch = Patch::Merge(json!({ "metadata": change }));
+    let _ = api.patch(name(object), &PatchParams::default(), &patch).await;
 }
