@@ -263,7 +263,7 @@ fn index(pod: &Value) -> Option<i64> {
 /// It has not ended, nor was it deleted where nobody looks after it.
 fn may_run(pod: &Value) -> bool {
     let is_let_go = !is_bound(pod) || pod["metadata"]["deletionGracePeriodSeconds"] == 0;
-    !is_over(pod) && !(is_marked(pod) && is_let_go)
+    !(is_over(pod) || is_marked(pod) && is_let_go)
 }
 
 fn has(job: &Value, type_: &str) -> bool {
