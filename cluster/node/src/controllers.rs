@@ -30,14 +30,14 @@ pub mod selector;
 pub mod stateful_set;
 pub mod volume;
 
-use dodai_kit::Engine;
+use dodai_kit::{Controller, Engine};
 
 /// The field manager of everything that these controllers write.
 pub const MANAGER: &str = "dodai-workloads";
 
 /// The engine with its controllers.
 pub fn engine() -> Engine {
-    Engine::new("workloads")
+    let mut engine = Engine::new("workloads")
         .with::<deployment::DeploymentController>()
         .with::<replica_set::ReplicaSetController>()
         .with::<replication_controller::ReplicationControllerController>()
@@ -46,7 +46,6 @@ pub fn engine() -> Engine {
         .with::<job::JobController>()
         .with::<cron_job::CronJobController>()
         .with::<pod_gc::PodGcController>()
-        .with::<orphan_pod::OrphanPodController>()
         .with::<endpoint_slice::EndpointSliceController>()
         .with::<endpoints::EndpointsController>()
         .with::<endpoints::LostEndpointsController>()
@@ -55,5 +54,7 @@ pub fn engine() -> Engine {
         .with::<disruption::DisruptionController>()
         .with::<volume::ClaimController>()
         .with::<volume::VolumeController>()
-        .with::<volume::StorageClassController>()
+        .with::<volume::StorageClassController>();
+    engine.controllers.push((orphan_pod::OrphanPodController::NAME, orphan_pod::run));
+    engine
 }

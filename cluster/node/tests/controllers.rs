@@ -7,6 +7,7 @@ mod controllers {
     mod planted;
     mod roll_outs;
     mod services;
+    mod sim;
     mod transcripts;
     mod workloads;
     mod world;

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 
+use super::planted::{self, Bug};
+
 /// `status.phase`; a Pod without one is `Pending`.
 pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
@@ -121,7 +123,10 @@ pub fn from_template(
 /// The same object with this owner in addition.
 pub fn adopted<K: kube::Resource + Clone>(object: &K, owner: OwnerReference) -> K {
     let mut object = object.clone();
-    object.meta_mut().owner_references.get_or_insert_default().push(owner);
+    let owners = object.owner_references_mut();
+    // The API server would refuse a second controller.
+    owners.retain(|other| !planted::is(Bug::ReplicaSetTakesOthers) || other.controller != Some(true));
+    owners.push(owner);
     object
 }
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
+use super::planted::{self, Bug};
 use super::selector;
 
 pub(crate) use core::Core;
@@ -44,7 +45,10 @@ impl Controller for ReplicaSetController {
         let uid = set.uid().unwrap_or_default();
         let all = view.list::<Pod>(set.namespace().as_deref());
         let of_set = |pod: &&Arc<Pod>| is_controlled_by(pod.as_ref(), &uid);
-        let orphan = |pod: &&Arc<Pod>| controller_of(pod.as_ref()).is_none() && selects(set, pod);
+        let orphan = |pod: &&Arc<Pod>| {
+            controller_of(pod.as_ref()).is_none() && selects(set, pod)
+                || planted::is(Bug::ReplicaSetTakesOthers) && !of_set(pod)
+        };
         World {
             now: view.now(),
             pods: all.iter().filter(of_set).cloned().collect(),

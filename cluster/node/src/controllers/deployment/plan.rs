@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
@@ -72,6 +73,14 @@ pub(super) fn plan(world: &World) -> Plan {
         clean_up(&mut plan, spec, &sets);
     }
     let new = sets.new.map(Arc::as_ref);
+    if planted::is(Bug::DeploymentTellsOldGeneration) && world.now.as_second() % 2 == 0 {
+        status.observed_generation = status.observed_generation.map(|generation| generation - 1);
+    }
+    if planted::is(Bug::DeploymentIsNeverTheSame) {
+        let half_hours = world.now.as_second() / 1800;
+        status.collision_count = i32::try_from(half_hours).ok();
+        plan.again_in(Duration::from_secs(1200));
+    }
     if let Some(left) = status::tell_progress(&mut status, deployment, spec, new, &world.sets, world.now) {
         plan.again_in(left);
     }
@@ -225,6 +234,9 @@ fn confirm_all(plan: &mut Plan, world: &World, spec: &DeploymentSpec) {
 
 /// Deletes the oldest revisions beyond `revisionHistoryLimit`, only those without Pods.
 fn clean_up(plan: &mut Plan, spec: &DeploymentSpec, sets: &Sets<'_>) {
+    if planted::is(Bug::DeploymentKeepsHistory) {
+        return;
+    }
     let Some(limit) = spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok()) else {
         return;
     };

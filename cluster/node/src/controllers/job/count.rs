@@ -44,6 +44,12 @@ pub(super) struct Counts {
     pub(super) active: Vec<Arc<Pod>>,
     /// Tracked Pods that are being deleted and have not ended.
     pub(super) terminating: Vec<Arc<Pod>>,
+    /// Pods of which the status tells and that are not seen any more: among the failures.
+    pub(super) vanished: i32,
+    /// Noted Pods that are not seen any more became numbers.
+    pub(super) forgotten: bool,
+    /// More Pods are seen that are not counted than the status tells of.
+    pub(super) appeared: bool,
 }
 
 impl Counts {
@@ -78,6 +84,9 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
         done: Vec::new(),
         active: Vec::new(),
         terminating: Vec::new(),
+        vanished: 0,
+        forgotten: false,
+        appeared: false,
     };
     let was_completed = counts.completed.clone();
     keep_noted(&mut counts, &noted, all);
@@ -104,8 +113,9 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
     }
     // Somebody took the finalizer away and the Pod with it: how it ended is not known, so that it did not succeed.
     let recorded_live = status.active.unwrap_or(0).saturating_add(status.terminating.unwrap_or(0));
-    let vanished = recorded_live.saturating_sub(seen_live).max(0);
-    counts.failed = counts.failed.saturating_add(vanished);
+    counts.appeared = seen_live > recorded_live;
+    counts.vanished = recorded_live.saturating_sub(seen_live).max(0);
+    counts.failed = counts.failed.saturating_add(counts.vanished);
     if completions.is_some() {
         counts.succeeded = crate::controllers::replica_set::count(counts.completed.len());
     }
@@ -116,10 +126,12 @@ pub(super) fn count(job: &Job, all: &[Arc<Pod>], completions: Option<i32>) -> Co
 fn keep_noted(counts: &mut Counts, noted: &UncountedTerminatedPods, all: &[Arc<Pod>]) {
     let is_pending =
         |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid) && pod::is_tracked(pod));
+    let is_seen = |uid: &String| all.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid));
+    counts.forgotten = noted.succeeded.iter().chain(&noted.failed).flatten().any(|uid| !is_seen(uid));
     for uid in noted.succeeded.iter().flatten() {
         if is_pending(uid) && !planted::is(Bug::JobCountsTwice) {
             counts.uncounted_succeeded.push(uid.clone());
-        } else {
+        } else if !planted::is(Bug::JobForgetsSuccesses) {
             counts.succeeded = counts.succeeded.saturating_add(1);
         }
     }

@@ -67,6 +67,7 @@ pub(super) fn plan(world: &World) -> Plan {
         status.failed_indexes = Some(indexes::to_text(&counts.failed_indexes));
     }
     mark_suspended(&mut status, spec, world.now);
+    confirm_numbers(&mut plan, world, spec, &counts);
     let course = course(world, spec, &counts, &status, &mut plan);
     for pod in &counts.noted {
         plan.confirm(pod.as_ref());
@@ -80,11 +81,16 @@ pub(super) fn plan(world: &World) -> Plan {
             stop(&mut plan, &counts.active);
             if is_settled(&counts) {
                 set_condition(&mut status, "Complete", "True", reason, message, world.now);
-                status.completion_time = Some(Time(world.now));
+                // The clock may have been set back, and a Job does not end before it began.
+                let started = status.start_time.as_ref().map_or(world.now, |start| start.0);
+                status.completion_time = Some(Time(world.now.max(started)));
             }
         }
         Course::Failing(reason, message) => {
             set_condition(&mut status, "FailureTarget", "True", reason, message, world.now);
+            if planted::is(Bug::JobGoesOnAfterItsEnd) {
+                run(&mut plan, world, spec, &counts);
+            }
             stop(&mut plan, &counts.active);
             if is_settled(&counts) {
                 set_condition(&mut status, "Failed", "True", reason, message, world.now);
@@ -95,19 +101,50 @@ pub(super) fn plan(world: &World) -> Plan {
         counts.noted.iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
     }
     // First the word, then the deed: a Pod is let go of only when what it did stands in the status.
-    if job.status.as_ref() == Some(&status) {
+    if job.status.as_ref() == Some(&status) && !planted::is(Bug::JobHoldsItsPods) {
         let is_running = matches!(course, Course::Running);
-        for pod in counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod)) {
-            plan.replace(&pod::untracked(pod));
+        let free = counts.done.iter().filter(|pod| !is_running || !is_remembered(world, spec, &counts, pod));
+        let free: Vec<&Arc<Pod>> = free.collect();
+        if free.iter().any(|pod| !is_noted(&status, pod)) {
+            // It leaves no trace in the status; a newer one may still tell of it as running, and then miss it.
+            plan.confirm(job);
         }
+        free.into_iter().for_each(|pod| plan.replace(&pod::untracked(pod)));
     }
     plan.set_status(&status);
     plan
 }
 
+fn is_noted(status: &JobStatus, pod: &Pod) -> bool {
+    let noted = status.uncounted_terminated_pods.iter();
+    let mut uids = noted.flat_map(|noted| noted.succeeded.iter().chain(&noted.failed)).flatten();
+    uids.any(|uid| pod.metadata.uid.as_ref() == Some(uid))
+}
+
+/// A Pod that the status tells of and nobody sees has failed: so neither number may come from a cache that is behind.
+fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
+    if planted::is(Bug::JobBelievesItsCache) {
+        return;
+    }
+    if counts.vanished > 0 {
+        // Another instance may have made them since, or counted them.
+        plan.confirm(world.job.as_ref());
+        confirm_pods(plan, world, spec, false);
+    } else if counts.appeared {
+        // One that is seen to run may have been counted long ago; written down as running, it would be missed later.
+        confirm_pods(plan, world, spec, true);
+    } else if counts.forgotten {
+        // One that is not seen yet is still there, with its finalizer, to be counted once more.
+        confirm_pods(plan, world, spec, false);
+    }
+}
+
 /// Whether a failed Pod is all that tells how often its index failed: it stays until its successor tells it.
 fn is_remembered(world: &World, spec: &JobSpec, counts: &Counts, failed: &Pod) -> bool {
-    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) {
+    // A Job that is being deleted makes no successor.
+    let is_deleted = world.job.metadata.deletion_timestamp.is_some();
+    if spec.backoff_limit_per_index.is_none() || !pod::has_failed(failed) || is_suspended(spec) || is_deleted
+    {
         return false;
     }
     let Some(index) = pod::index(failed) else { return false };
@@ -304,6 +341,9 @@ fn course(world: &World, spec: &JobSpec, counts: &Counts, status: &JobStatus, pl
 
 fn exceeds_backoff_limit(spec: &JobSpec, counts: &Counts) -> bool {
     let limit = spec.backoff_limit.unwrap_or(6);
+    if planted::is(Bug::JobForgetsBackoffLimit) {
+        return false;
+    }
     if counts.all_failed() > limit {
         return true;
     }
@@ -327,7 +367,7 @@ fn stop(plan: &mut Plan, active: &[Arc<Pod>]) {
 fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     let parallelism = spec.parallelism.unwrap_or(1).max(0);
     let wanted = match spec.completions {
-        _ if is_suspended(spec) => 0,
+        _ if is_suspended(spec) && !planted::is(Bug::JobForgetsSuspension) => 0,
         Some(completions) => {
             let over = counts.all_succeeded().saturating_add(replica_set::count(counts.failed_indexes.len()));
             completions.saturating_sub(over).clamp(0, parallelism)
@@ -361,7 +401,9 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
     };
     if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
         plan.confirm(world.job.as_ref());
-        confirm_pods(plan, world, spec, false);
+        if !counts.appeared && !counts.forgotten {
+            confirm_pods(plan, world, spec, false);
+        }
         plan.again_in(RECHECK);
     }
     for pod in new {
@@ -450,8 +492,11 @@ fn indexed_pods(
     completions: i32,
     missing: usize,
 ) -> Vec<Pod> {
-    let busy: BTreeSet<i32> =
+    let mut busy: BTreeSet<i32> =
         counts.active.iter().chain(&counts.terminating).filter_map(|pod| pod::index(pod)).collect();
+    if planted::is(Bug::JobForgetsBusyIndexes) {
+        busy.clear();
+    }
     let is_over = |index: &i32| counts.completed.contains(index) || counts.failed_indexes.contains(index);
     let mut made = Vec::new();
     for index in (0..completions).filter(|index| !is_over(index) && !busy.contains(index)) {

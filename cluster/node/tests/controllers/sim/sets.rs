@@ -1,0 +1,113 @@
+//! What may be asked of ReplicaSets: none makes a Pod for which there is no room.
+//!
+//! Between the moment at which an instance reads its ReplicaSet and that at which its request arrives, another instance may
+//! have been faster, or the ReplicaSet may have become smaller. Such a Pod is `late`, and nobody's fault.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dodai_apiserver::testing::{Call, World};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::kubelet::{PODS, controller, controller_uid, is_marked, is_over, name, text, uid};
+
+pub(crate) const SETS: &str = "replicasets.apps";
+
+/// What is remembered of ReplicaSets and their Pods.
+#[derive(Default)]
+pub(crate) struct Sets {
+    /// How each stands, by name.
+    now: BTreeMap<String, Set>,
+    /// What an instance could know of one when it last read it, by instance and name.
+    looks: BTreeMap<(usize, String), Look>,
+    /// Uids of Pods that were made by a controller.
+    made: BTreeSet<String>,
+    late: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Set {
+    uid: String,
+    is_marked: bool,
+    size: i64,
+    active: i64,
+}
+
+impl Set {
+    fn has_room(&self, asked: i64) -> bool {
+        !self.is_marked && self.active + asked < self.size
+    }
+}
+
+struct Look {
+    at: Instant,
+    /// What is written in the same millisecond may have been seen or not.
+    states: Vec<Set>,
+    /// Pods that were asked for since then, and whether there was room for them.
+    asked: BTreeMap<String, bool>,
+}
+
+impl Sets {
+    /// Takes in what is there now.
+    pub(crate) fn look(&mut self, world: &World) {
+        self.now = world.all(SETS).map(|set| (name(set).to_owned(), state(world, set))).collect();
+        let now = Instant::now();
+        for ((_, name), look) in self.looks.iter_mut().filter(|(_, look)| look.at == now) {
+            look.states.extend(self.now.get(name).cloned());
+        }
+    }
+
+    /// Takes in what an instance asks.
+    pub(crate) fn call(&mut self, call: &Call) {
+        let named = call.named();
+        if call.verb() == "get" && named.resource == SETS {
+            let states = self.now.get(&named.name).cloned().into_iter().collect();
+            let look = Look { at: Instant::now(), states, asked: BTreeMap::new() };
+            self.looks.insert((call.instance, named.name), look);
+        } else if call.verb() == "create" && named.resource == PODS {
+            let pod = call.json();
+            let owner = controller(&pod).cloned().unwrap_or_default();
+            let Some(look) = self.looks.get_mut(&(call.instance, text(&owner["name"]).to_owned())) else {
+                return;
+            };
+            let asked = look.asked.len() as i64;
+            let fits = look.states.iter().any(|state| state.uid == owner["uid"] && state.has_room(asked));
+            look.asked.insert(name(&pod).to_owned(), fits);
+        }
+    }
+
+    /// A Pod is made.
+    ///
+    /// # Errors
+    /// When there was no room for it, and its instance could know that.
+    pub(crate) fn made(&mut self, pod: &Value) -> Result<(), String> {
+        let Some(owner) = controller(pod).filter(|owner| owner["kind"] == "ReplicaSet") else {
+            return Ok(());
+        };
+        self.made.insert(uid(pod).to_owned());
+        let set = self.now.get(text(&owner["name"])).filter(|set| set.uid == owner["uid"]);
+        if set.is_some_and(|set| set.has_room(0)) {
+            return Ok(());
+        }
+        if !self.looks.values().any(|look| look.asked.get(name(pod)) == Some(&true)) {
+            return Err(format!("{} was made without room: {set:?}", name(pod)));
+        }
+        self.late.insert(uid(pod).to_owned());
+        Ok(())
+    }
+
+    pub(crate) fn is_made(&self, pod: &Value) -> bool {
+        self.made.contains(uid(pod))
+    }
+
+    pub(crate) fn is_late(&self, pod: &Value) -> bool {
+        self.late.contains(uid(pod))
+    }
+}
+
+fn state(world: &World, set: &Value) -> Set {
+    let pods = world.all(PODS).filter(|pod| controller_uid(pod) == uid(set));
+    let active = pods.filter(|pod| !is_over(pod) && !is_marked(pod)).count() as i64;
+    let size = set["spec"]["replicas"].as_i64().unwrap_or(1);
+    Set { uid: uid(set).to_owned(), is_marked: is_marked(set), size, active }
+}
