@@ -8,6 +8,8 @@
 
 pub mod disk;
 mod feed;
+#[cfg(test)]
+mod history;
 mod log;
 mod object;
 pub mod planted;
@@ -18,6 +20,7 @@ mod writer;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -31,10 +34,14 @@ use seal::Sealer;
 pub use watcher::Watcher;
 pub use writer::Steps;
 
-/// Events kept per resource for watches and reads of the past.
+/// Most events kept per resource for watches and reads of the past.
 const RING_EVENTS_MAX: usize = 10_000;
 /// Bytes of JSON kept per resource for the same.
 const RING_BYTES_MAX: usize = 32 << 20;
+/// How long events are kept: etcd's history ends after as long (`--etcd-compaction-interval` of kube-apiserver).
+const RING_KEPT: Duration = Duration::from_secs(300);
+/// Events kept however old they are (`watch_cache.go` keeps as many).
+const RING_EVENTS_MIN: usize = 100;
 
 /// Events that somebody who wants all of them may lie behind.
 const EVENTS_MAX: usize = 2_048;
@@ -86,6 +93,8 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
     /// The event as a line of a JSON watch, made once for all watchers.
     pub line: OnceLock<Bytes>,
+    /// When it happened, on this machine.
+    at: Instant,
 }
 
 /// What a write does to its key.
@@ -197,8 +206,8 @@ impl Published {
                 (None, false) => EventKind::Added,
                 (Some(_), false) => EventKind::Modified,
             };
-            let event =
-                Event { kind, object: object.clone(), previous: previous.clone(), line: OnceLock::new() };
+            let (at, line) = (Instant::now(), OnceLock::new());
+            let event = Event { kind, object: object.clone(), previous: previous.clone(), line, at };
             resource.remember(Arc::new(event))
         });
         self.reindex(key, previous.as_deref(), (!deleted).then_some(&object));
@@ -234,13 +243,22 @@ impl Resource {
     fn remember(&mut self, event: Arc<Event>) -> Arc<Event> {
         self.ring_bytes += event.object.json.len();
         self.ring.push_back(event.clone());
-        while self.ring.len() > RING_EVENTS_MAX || self.ring_bytes > RING_BYTES_MAX && self.ring.len() > 1 {
-            if let Some(gone) = self.ring.pop_front() {
-                self.ring_bytes -= gone.object.json.len();
-                self.floor = gone.object.revision;
-            }
+        while self.is_too_much(event.at)
+            && let Some(gone) = self.ring.pop_front()
+        {
+            self.ring_bytes -= gone.object.json.len();
+            self.floor = gone.object.revision;
         }
         event
+    }
+
+    /// Whether the oldest event goes.
+    fn is_too_much(&self, now: Instant) -> bool {
+        let kept = self.ring.len();
+        let is_old = |oldest: &Arc<Event>| now.saturating_duration_since(oldest.at) > RING_KEPT;
+        kept > RING_EVENTS_MAX
+            || kept > 1 && self.ring_bytes > RING_BYTES_MAX
+            || kept > RING_EVENTS_MIN && self.ring.front().is_some_and(is_old)
     }
 }
 

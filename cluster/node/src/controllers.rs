@@ -30,14 +30,14 @@ pub mod selector;
 pub mod stateful_set;
 pub mod volume;
 
-use dodai_kit::{Controller, Engine};
+use dodai_kit::Engine;
 
 /// The field manager of everything that these controllers write.
 pub const MANAGER: &str = "dodai-workloads";
 
 /// The engine with its controllers.
 pub fn engine() -> Engine {
-    let mut engine = Engine::new("workloads")
+    Engine::new("workloads")
         .with::<deployment::DeploymentController>()
         .with::<replica_set::ReplicaSetController>()
         .with::<replication_controller::ReplicationControllerController>()
@@ -46,6 +46,7 @@ pub fn engine() -> Engine {
         .with::<job::JobController>()
         .with::<cron_job::CronJobController>()
         .with::<pod_gc::PodGcController>()
+        .with::<orphan_pod::OrphanPodController>()
         .with::<endpoint_slice::EndpointSliceController>()
         .with::<endpoints::EndpointsController>()
         .with::<endpoints::LostEndpointsController>()
@@ -54,7 +55,5 @@ pub fn engine() -> Engine {
         .with::<disruption::DisruptionController>()
         .with::<volume::ClaimController>()
         .with::<volume::VolumeController>()
-        .with::<volume::StorageClassController>();
-    engine.controllers.push((orphan_pod::OrphanPodController::NAME, orphan_pod::run));
-    engine
+        .with::<volume::StorageClassController>()
 }

@@ -1,9 +1,7 @@
 //! Mistakes that the simulations must find, one for each invariant that they hold up. They are only compiled with the
 //! feature `planted-bugs`, which this crate's own tests switch on, and do nothing until a test plants one.
 
-/// A mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+dodai_kit::planted_bugs! {
     /// A Job makes Pods without asking whether it sees all that there are.
     JobMakesUnconfirmed,
     /// A Job lets a Pod go before what it did is written down.
@@ -52,35 +50,4 @@ pub enum Bug {
     DaemonSetMakesUnconfirmed,
     /// A CronJob does not ask whether it sees the Job that runs.
     CronJobForgetsWhatRuns,
-}
-
-#[cfg(feature = "planted-bugs")]
-mod here {
-    use std::cell::Cell;
-
-    use super::Bug;
-
-    thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
-    }
-
-    /// Plants a mistake for what runs on this thread, or takes it away.
-    pub fn plant(bug: Option<Bug>) {
-        PLANTED.set(bug);
-    }
-
-    pub(crate) fn is(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
-    }
-}
-
-#[cfg(feature = "planted-bugs")]
-pub(crate) use here::is;
-#[cfg(feature = "planted-bugs")]
-pub use here::plant;
-
-/// Nothing is planted in what people run.
-#[cfg(not(feature = "planted-bugs"))]
-pub(crate) const fn is(_: Bug) -> bool {
-    false
 }

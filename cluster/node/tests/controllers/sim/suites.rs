@@ -12,11 +12,11 @@ use super::roll_outs::RollOuts;
 dodai_apiserver::seeded_getrandom!();
 
 /// Seeds of an ordinary test run; `DODAI_SIM_RUNS` asks for more, `DODAI_SIM_SEED` for one.
-const SEEDS: u64 = 5;
+const SEEDS: u64 = 20;
 /// Of the sweep over all faults at all points, each so-manieth run is done in an ordinary test run.
 const SWEEP_EVERY: usize = 997;
 /// Seeds within which a planted mistake must show.
-const PLANTED_SEEDS: u64 = 40;
+const PLANTED_SEEDS: u64 = 80;
 
 fn jobs() -> Suite {
     Suite::new("jobs", Jobs::default)
