@@ -96,7 +96,7 @@ impl Mistake {
 const PLANTED: &[(Mistake, u64, &[&str])] = &[
     (
         Jobbing(Bug::JobMakesUnconfirmed),
-        25,
+        42,
         &["was made although", "more than were asked for", "succeeded twice", "failures are counted of"],
     ),
     (Jobbing(Bug::JobLetsGoUncounted), 0, &["what it did is not counted"]),
