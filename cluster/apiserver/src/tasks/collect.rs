@@ -17,10 +17,12 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Time after which a failed step is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// What may leave something to collect: objects with owners, objects that are on their way out, and owners that have gone.
+/// What may leave something to collect: objects that have or had owners, objects that are on their way out, and owners that
+/// have gone.
 fn wanted(moment: &Moment<'_>, _: &Key, event: &Event) -> bool {
     let object = &event.object;
     !object.owners.is_empty()
+        || event.previous.as_ref().is_some_and(|before| !before.owners.is_empty())
         || match event.kind {
             EventKind::Deleted => moment.has_dependents(&object.uid),
             _ => object.deleting,
@@ -86,6 +88,10 @@ fn note(server: &Server, key: &Key, event: &Event, todo: &mut BTreeSet<Key>) {
             if object.deleting {
                 todo.extend(object.owners.iter().filter_map(|owner| server.store.key_of(owner)));
             }
+            // An owner that waits for this one, which is not its dependent any more.
+            let before = event.previous.iter().flat_map(|before| before.owners.iter());
+            let left = before.filter(|owner| !object.owners.contains(owner));
+            todo.extend(left.filter_map(|owner| server.store.key_of(owner)));
         }
     }
 }
@@ -156,25 +162,26 @@ fn is_locked(server: &Server, reference: &Value, dependent: &Key) -> bool {
 async fn owners(server: &Arc<Server>, key: &Key, object: &Arc<Object>) -> Result<(), ()> {
     let value = object.value();
     let references = value["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-    let (mut living, mut gone, mut waiting) = (0, HashSet::new(), 0);
+    let (mut living, mut waiting, mut leaving) = (0, 0, HashSet::new());
     for reference in &references {
-        match find_owner(server, reference, key) {
-            Owner::Gone => {
-                gone.insert(reference["uid"].as_str().unwrap_or_default().to_owned());
+        let found = find_owner(server, reference, key);
+        match found {
+            Owner::Living { waits_for_us: false } => {
+                living += 1;
+                continue;
             }
             Owner::Living { waits_for_us: true } => waiting += 1,
-            Owner::Living { waits_for_us: false } => living += 1,
+            Owner::Gone => {}
         }
+        leaving.insert(reference["uid"].as_str().unwrap_or_default().to_owned());
     }
-    if gone.is_empty() && waiting == 0 {
+    if leaving.is_empty() {
         return Ok(());
     }
     if living > 0 {
-        // Somebody still owns it: only the dead references go.
-        if gone.is_empty() {
-            return Ok(());
-        }
-        return strip_owners(server, key, &gone).await;
+        // Somebody still owns it: it stays, and those who have gone, or wait for it to go, are let go of
+        // (`attemptToDeleteItem` of garbagecollector.go).
+        return strip_owners(server, key, &leaving).await;
     }
     if object.deleting {
         return Ok(());

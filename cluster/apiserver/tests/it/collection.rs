@@ -66,6 +66,38 @@ async fn in_the_foreground_the_owner_waits_for_a_dependent_with_a_finalizer() {
 }
 
 #[tokio::test]
+async fn in_the_foreground_the_owner_does_not_wait_for_a_dependent_that_another_keeps() {
+    let client = server().await.client(User::admin("test"));
+    let maps = owner_and_dependent(&client, true).await;
+    let other: ConfigMap = serde_json::from_value(json!({ "metadata": { "name": "other" } })).unwrap();
+    let other = maps.create(&PostParams::default(), &other).await.unwrap();
+    let mut dependent = maps.get("dependent").await.unwrap();
+    dependent.owner_references_mut().push(other.owner_ref(&()).unwrap());
+    maps.replace("dependent", &PostParams::default(), &dependent).await.unwrap();
+    maps.delete("owner", &policy(PropagationPolicy::Foreground)).await.unwrap();
+    eventually("the owner is gone", || async { maps.get_opt("owner").await.unwrap().is_none() }).await;
+    let kept = maps.get("dependent").await.unwrap();
+    let owners: Vec<&str> = kept.owner_references().iter().map(|owner| &*owner.name).collect();
+    assert_eq!((owners, kept.metadata.deletion_timestamp), (vec!["other"], None));
+}
+
+#[tokio::test]
+async fn in_the_foreground_the_owner_does_not_wait_for_a_dependent_that_somebody_takes_from_it() {
+    let client = server().await.client(User::admin("test"));
+    let maps = owner_and_dependent(&client, true).await;
+    let hold = json!({ "metadata": { "finalizers": ["example.com/hold"] } });
+    maps.patch("dependent", &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
+    maps.delete("owner", &policy(PropagationPolicy::Foreground)).await.unwrap();
+    eventually("the dependent is marked", || async {
+        maps.get("dependent").await.unwrap().metadata.deletion_timestamp.is_some()
+    })
+    .await;
+    let taken = json!({ "metadata": { "ownerReferences": null } });
+    maps.patch("dependent", &PatchParams::default(), &Patch::Merge(taken)).await.unwrap();
+    eventually("the owner is gone", || async { maps.get_opt("owner").await.unwrap().is_none() }).await;
+}
+
+#[tokio::test]
 async fn an_orphan_keeps_living_without_its_reference() {
     let client = server().await.client(User::admin("test"));
     let maps = owner_and_dependent(&client, false).await;

@@ -105,12 +105,13 @@ fn blocks_nobody(world: &World, owner: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// References go with their owners, or when the owner lets its dependents go. Of Pods controllers let go, too, so that this
+/// References go with their owners, when the owner lets its dependents go, or when it waits for one that another keeps. Of Pods controllers let go, too, so that this
 /// is asked of what no controller looks after.
 fn is_set_free_rightly(world: &World, before: &Value, after: &Value) -> Result<(), String> {
     for owner in owners(before).iter().filter(|owner| !owners(after).contains(owner)) {
         let found = find(world, text(&owner["uid"]));
-        if let Some(found) = found.filter(|found| !has_finalizer(found, ORPHAN)) {
+        let is_kept = |found: &Value| has_finalizer(found, FOREGROUND) && !owners(after).is_empty();
+        if let Some(found) = found.filter(|found| !has_finalizer(found, ORPHAN) && !is_kept(found)) {
             return Err(format!("{} lost its owner {}, which is still there", name(before), name(found)));
         }
     }

@@ -146,13 +146,11 @@ fn owner(world: &World, resource: &str, named: &str, blocks: bool) -> Option<Val
     }))
 }
 
-// FIXME: no dependent of two owners blocks one of them. The API server's collector never sets such a one free of an owner
-// that waits in the foreground while the other lives (upstream does), so that the owner would wait for ever.
 fn dependents(world: &World) -> Vec<Value> {
     let of = |named: &str, blocks| owner(world, MAPS, named, blocks);
     vec![
         map("of-a", &[of("a", true)]),
-        map("of-both", &[of("a", false), of("b", false)]),
+        map("of-both", &[of("a", true), of("b", true)]),
         map("of-b", &[of("b", false)]),
     ]
 }
@@ -231,14 +229,7 @@ async fn delete_owner(sim: Sim) -> Result<(), String> {
 
 async fn delete(sim: Sim, resource: &str) -> Result<(), String> {
     if let Some(object) = any(&sim, resource, |object| !is_marked(object)) {
-        let mut way = some_way(&sim);
-        // FIXME: see `dependents`; the reference to a Pod's controller always blocks.
-        let has_two = |pod: &&Value| {
-            pod["metadata"]["ownerReferences"].as_array().is_some_and(|owners| owners.len() > 1)
-        };
-        if sim.look(|world| world.all(PODS).any(|pod| has_two(&pod))) && way == DeleteParams::foreground() {
-            way = DeleteParams::background();
-        }
+        let way = some_way(&sim);
         collecting::delete(&sim, resource, &object, way).await;
     }
     Ok(())
