@@ -112,28 +112,28 @@ async fn replace(client: &Client, manager: &str, object: &Object) -> Result<(), 
 }
 
 async fn confirm(client: &Client, target: &Target, version: &str) -> Result<(), Error> {
-    match read(client, target).await? {
+    let found = api(client, &target.resource, target.namespace.as_deref()).get_opt(&target.name).await;
+    match found.map_err(|source| unread(target, source))? {
         Some(found) if found.metadata.resource_version.as_deref() == Some(version) => Ok(()),
         _ => Err(changed(target)),
     }
 }
 
 async fn confirm_gone(client: &Client, target: &Target) -> Result<(), Error> {
-    match read(client, target).await? {
+    let api = api(client, &target.resource, target.namespace.as_deref());
+    match api.get_metadata_opt(&target.name).await.map_err(|source| unread(target, source))? {
         Some(found) if found.metadata.uid.as_ref() == Some(&target.uid) => Err(changed(target)),
         _ => Ok(()),
     }
 }
 
-/// What is there now under this name.
-async fn read(client: &Client, target: &Target) -> Result<Option<DynamicObject>, Error> {
-    let found = api(client, &target.resource, target.namespace.as_deref()).get_opt(&target.name).await;
-    found.map_err(|source| Error::Action {
+fn unread(target: &Target, source: kube::Error) -> Error {
+    Error::Action {
         verb: "read",
         kind: target.resource.kind.clone(),
         name: target.display_name(),
         source: Box::new(source),
-    })
+    }
 }
 
 fn changed(target: &Target) -> Error {

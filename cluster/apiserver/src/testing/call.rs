@@ -21,6 +21,7 @@ pub struct Call {
     /// The body.
     pub body: Bytes,
     content_type: String,
+    accept: String,
 }
 
 /// What a path names.
@@ -38,7 +39,7 @@ pub struct Named {
 
 impl Call {
     pub(crate) fn new(number: u64, instance: usize, parts: &Parts, body: Bytes) -> Call {
-        let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+        let header = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         Call {
             number,
             instance,
@@ -46,7 +47,8 @@ impl Call {
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body,
-            content_type: content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
+            content_type: header(http::header::CONTENT_TYPE).to_owned(),
+            accept: header(http::header::ACCEPT).to_owned(),
         }
     }
 
@@ -68,6 +70,11 @@ impl Call {
             _ if self.named().name.is_empty() => "list",
             _ => "get",
         }
+    }
+
+    /// Whether it asks for metadata alone (`PartialObjectMetadata`).
+    pub fn wants_metadata(&self) -> bool {
+        self.accept.contains("as=PartialObjectMetadata")
     }
 
     /// Whether it may change something.

@@ -78,7 +78,7 @@ async fn in_the_foreground_the_owner_does_not_wait_for_a_dependent_that_another_
     eventually("the owner is gone", || async { maps.get_opt("owner").await.unwrap().is_none() }).await;
     let kept = maps.get("dependent").await.unwrap();
     let owners: Vec<&str> = kept.owner_references().iter().map(|owner| &*owner.name).collect();
-    assert_eq!((owners, kept.metadata.deletion_timestamp), (vec!["other"], None));
+    assert_eq!((owners, &kept.metadata.deletion_timestamp), (vec!["other"], &None));
 }
 
 #[tokio::test]

@@ -61,7 +61,12 @@ pub(super) fn plan(world: &World) -> Plan {
         return plan;
     }
     if spec.paused == Some(true) || is_scaled(&world.sets, spec) {
-        resize(&mut plan, world, spec, rolling::scaled(deployment, spec, sets.new, &sets.old));
+        let mut sizes = rolling::scaled(deployment, spec, sets.new, &sets.old);
+        if !template::is_rolling(deployment) && has_old_pods(world, &sets.old) {
+            // `Recreate` waits for old Pods, also when it is paused on its way (upstream's does not).
+            sizes.retain(|(set, wanted)| is_old(&set) || *wanted <= size(set));
+        }
+        resize(&mut plan, world, spec, sizes);
         if spec.paused == Some(true) {
             clean_up(&mut plan, spec, &sets);
         }

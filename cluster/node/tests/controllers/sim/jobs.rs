@@ -361,7 +361,8 @@ impl Seen {
 
     fn call(&mut self, call: &Call) {
         let named = call.named();
-        if call.verb() == "get" && named.resource == JOBS {
+        // Whoever asks for metadata alone asks whether the Job is gone, and makes no Pods.
+        if call.verb() == "get" && named.resource == JOBS && !call.wants_metadata() {
             let states = self.states.get(&named.name).cloned().into_iter().collect();
             let look = Look { at: Some(Instant::now()), states, asked: BTreeMap::new() };
             let looks = self.looks.entry((call.instance, named.name)).or_default();
