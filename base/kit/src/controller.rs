@@ -106,6 +106,18 @@ impl Engine {
         self.controllers.push((C::NAME, run::<C>));
         self
     }
+
+    /// Runs the controllers side by side until what this gives is dropped. Nothing starts one anew that ends: for
+    /// simulations, which do that themselves.
+    pub fn run_until_dropped(self, context: &Context) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (stop, stopped) = watch::channel(false);
+        let loops: Vec<_> =
+            self.controllers.iter().map(|(_, run)| run(context.clone(), stopped.clone())).collect();
+        Box::pin(async move {
+            futures::future::join_all(loops).await;
+            drop(stop);
+        })
+    }
 }
 
 /// Collects what wakes a controller up.

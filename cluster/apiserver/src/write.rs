@@ -401,8 +401,8 @@ impl Request<'_> {
         }
     }
 
-    /// PUT.
-    pub(crate) async fn update(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+    /// The object of a POST or PUT; what is wrong with its fields is refused or told, as was asked for.
+    fn read(&mut self, body: &[u8]) -> Result<Value, ApiError> {
         let decoded = codec::decode(&self.kind, body)?;
         let mut object = decoded.value;
         let mut problems = decoded.problems;
@@ -410,6 +410,12 @@ impl Request<'_> {
         problems.extend(self.prune(&mut object)?);
         self.report(problems)?;
         self.owners_once(&mut object);
+        Ok(object)
+    }
+
+    /// PUT.
+    pub(crate) async fn update(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
+        let mut object = self.read(body)?;
         self.check_namespace(&mut object)?;
         self.check_name(&object)?;
         self.defaulted(&mut object);

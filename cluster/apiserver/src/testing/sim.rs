@@ -216,6 +216,15 @@ impl Sim {
         if self.is_healed() { 0 } else { lock(&self.0.choices).pick(n) }
     }
 
+    /// Takes up to `less` picked steps out of a script, so that a run is short and there are many; the `first` and the `last`
+    /// ones stay.
+    pub fn leave_out(&self, steps: &mut Vec<Step>, less: u32, first: usize, last: usize) {
+        for _ in 0..less {
+            let Some(free @ 1..) = steps.len().checked_sub(first + last) else { return };
+            steps.remove(first + self.pick(free as u32) as usize);
+        }
+    }
+
     /// Waits, but not longer than until the faults stop.
     pub(super) async fn sleep_unless_healed(&self, wait: Duration) {
         let deadline = Instant::now() + wait;

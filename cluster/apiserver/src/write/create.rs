@@ -15,13 +15,7 @@ use crate::strategy;
 impl Request<'_> {
     /// POST.
     pub(crate) async fn create(&mut self, body: &[u8]) -> Result<Outcome, ApiError> {
-        let decoded = codec::decode(&self.kind, body)?;
-        let mut object = decoded.value;
-        let mut problems = decoded.problems;
-        self.check_type(&object)?;
-        problems.extend(self.prune(&mut object)?);
-        self.report(problems)?;
-        self.owners_once(&mut object);
+        let mut object = self.read(body)?;
         // What only the server says is forgotten before anybody comes to own it.
         for field in
             ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]

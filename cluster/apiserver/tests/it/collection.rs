@@ -38,6 +38,20 @@ fn policy(policy: PropagationPolicy) -> DeleteParams {
     DeleteParams { propagation_policy: Some(policy), ..DeleteParams::default() }
 }
 
+/// An owner that is deleted in the foreground and waits for its dependent, which is marked and held by a finalizer.
+async fn owner_that_waits() -> Api<ConfigMap> {
+    let client = server().await.client(User::admin("test"));
+    let maps = owner_and_dependent(&client, true).await;
+    let hold = json!({ "metadata": { "finalizers": ["example.com/hold"] } });
+    maps.patch("dependent", &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
+    maps.delete("owner", &policy(PropagationPolicy::Foreground)).await.unwrap();
+    eventually("the dependent is marked", || async {
+        maps.get("dependent").await.unwrap().metadata.deletion_timestamp.is_some()
+    })
+    .await;
+    maps
+}
+
 #[tokio::test]
 async fn in_the_background_the_owner_goes_first_and_its_dependents_follow() {
     let client = server().await.client(User::admin("test"));
@@ -50,15 +64,7 @@ async fn in_the_background_the_owner_goes_first_and_its_dependents_follow() {
 
 #[tokio::test]
 async fn in_the_foreground_the_owner_waits_for_a_dependent_with_a_finalizer() {
-    let client = server().await.client(User::admin("test"));
-    let maps = owner_and_dependent(&client, true).await;
-    let hold = json!({ "metadata": { "finalizers": ["example.com/hold"] } });
-    maps.patch("dependent", &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
-    maps.delete("owner", &policy(PropagationPolicy::Foreground)).await.unwrap();
-    eventually("the dependent is marked", || async {
-        maps.get("dependent").await.unwrap().metadata.deletion_timestamp.is_some()
-    })
-    .await;
+    let maps = owner_that_waits().await;
     assert!(maps.get_opt("owner").await.unwrap().is_some(), "the owner waits");
     let free = json!({ "metadata": { "finalizers": null } });
     maps.patch("dependent", &PatchParams::default(), &Patch::Merge(free)).await.unwrap();
@@ -83,15 +89,7 @@ async fn in_the_foreground_the_owner_does_not_wait_for_a_dependent_that_another_
 
 #[tokio::test]
 async fn in_the_foreground_the_owner_does_not_wait_for_a_dependent_that_somebody_takes_from_it() {
-    let client = server().await.client(User::admin("test"));
-    let maps = owner_and_dependent(&client, true).await;
-    let hold = json!({ "metadata": { "finalizers": ["example.com/hold"] } });
-    maps.patch("dependent", &PatchParams::default(), &Patch::Merge(hold)).await.unwrap();
-    maps.delete("owner", &policy(PropagationPolicy::Foreground)).await.unwrap();
-    eventually("the dependent is marked", || async {
-        maps.get("dependent").await.unwrap().metadata.deletion_timestamp.is_some()
-    })
-    .await;
+    let maps = owner_that_waits().await;
     let taken = json!({ "metadata": { "ownerReferences": null } });
     maps.patch("dependent", &PatchParams::default(), &Patch::Merge(taken)).await.unwrap();
     eventually("the owner is gone", || async { maps.get_opt("owner").await.unwrap().is_none() }).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dodai_apiserver::testing::{Choices, Suite, run_once};
+use dodai_apiserver::testing::{Scenario, Suite, assert_repeats, find_planted};
 use dodai_apps::planted::Bug;
 
 use super::scenario::{Apps, shared};
@@ -27,16 +27,7 @@ fn suite() -> Suite {
 fn a_run_of_the_engine_is_the_same_each_time() {
     let seeds =
         std::env::var("DODAI_SIM_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(PROOF_SEEDS);
-    for seed in 0..seeds {
-        let run = |trace| run_once(shared(), seed, Choices::of_seed(seed), trace);
-        if run(false).trace_hash == run(false).trace_hash {
-            continue;
-        }
-        let (first, second) = (run(true).trace, run(true).trace);
-        let at = first.iter().zip(&second).position(|(left, right)| left != right).unwrap_or(0);
-        let part = |trace: &[String]| trace[at.saturating_sub(10)..(at + 2).min(trace.len())].join("\n");
-        panic!("two runs of seed {seed} differ:\n{}\n---\n{}", part(&first), part(&second));
-    }
+    assert_repeats(shared, 0..seeds);
 }
 
 #[test]
@@ -83,19 +74,9 @@ fn every_planted_mistake_is_found_by_the_invariant_that_it_breaks() {
 
 /// What is wrong with the search for these mistakes.
 fn find(planted: &[(Bug, u64, &[&str])]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (bug, from, says) in planted {
-        let found = (*from..from + PLANTED_SEEDS).find_map(|seed| {
-            let outcome = run_once(Arc::new(Apps::with(*bug)), seed, Choices::of_seed(seed), false);
-            Some((seed, outcome.failure?))
-        });
-        match found {
-            Some((seed, message)) if says.iter().any(|says| message.contains(says)) => {
-                println!("{bug:?}: seed {seed}: {}", message.lines().next().unwrap_or_default());
-            }
-            Some((seed, message)) => wrong.push(format!("{bug:?} with seed {seed} is told as: {message}")),
-            None => wrong.push(format!("{bug:?} is not found in {PLANTED_SEEDS} seeds")),
-        }
-    }
-    wrong
+    let search = planted.iter().map(|(bug, from, says)| {
+        let make = || Arc::new(Apps::with(*bug)) as Arc<dyn Scenario>;
+        find_planted(&format!("{bug:?}"), make, *from..from + PLANTED_SEEDS, says)
+    });
+    search.filter_map(Result::err).collect()
 }

@@ -60,14 +60,7 @@ impl Scenario for Apps {
     fn start(&self, sim: &Sim, client: kube::Client) -> Instance {
         let clock = sim.clock();
         let context = Context::new(client, Clock::told(move || clock.now()));
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let engine = dodai_apps::engine();
-        let loops: Vec<_> =
-            engine.controllers.iter().map(|(_, run)| run(context.clone(), stopped.clone())).collect();
-        Box::pin(async move {
-            futures::future::join_all(loops).await;
-            drop(stop);
-        })
+        dodai_apps::engine().run_until_dropped(&context)
     }
 
     fn surroundings(&self, sim: &Sim) -> Instance {
@@ -87,15 +80,8 @@ impl Scenario for Apps {
             Step::new("create it under the same name", |sim| edit(sim, 4)),
             Step::new("change it back", |sim| edit(sim, 0)),
         ];
-        let less = sim.pick(LESS_MAX);
-        for _ in 0..less {
-            // The first stays, without an App nothing happens; and the last, in the end there is one.
-            if steps.len() < 3 {
-                break;
-            }
-            let at = 1 + sim.pick(steps.len() as u32 - 2) as usize;
-            steps.remove(at);
-        }
+        // The first stays, without an App nothing happens; and the last, in the end there is one.
+        sim.leave_out(&mut steps, sim.pick(LESS_MAX), 1, 1);
         steps
     }
 

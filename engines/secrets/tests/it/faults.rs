@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dodai_apiserver::testing::{Choices, Suite, run_once, warm_up};
+use dodai_apiserver::testing::{Scenario, Suite, assert_repeats, find_planted};
 use dodai_secrets::planted::Bug;
 
 use super::scenario::{Secrets, prepare};
@@ -21,11 +21,7 @@ const PROOF_SEEDS: u64 = 3;
 #[test]
 fn a_run_of_the_engine_is_the_same_each_time() {
     prepare();
-    warm_up(Arc::new(Secrets::default()));
-    for seed in 0..PROOF_SEEDS {
-        let run = || run_once(Arc::new(Secrets::default()), seed, Choices::of_seed(seed), false).trace_hash;
-        assert_eq!(run(), run(), "two runs of seed {seed} differ");
-    }
+    assert_repeats(|| Arc::new(Secrets::default()), 0..PROOF_SEEDS);
 }
 
 #[test]
@@ -62,19 +58,10 @@ const PLANTED: &[(Bug, u64, &[&str])] = &[
 #[test]
 fn every_planted_mistake_is_found_by_the_invariant_that_it_breaks() {
     prepare();
-    let mut wrong = Vec::new();
-    for (bug, from, says) in PLANTED {
-        let found = (*from..from + PLANTED_SEEDS).find_map(|seed| {
-            let outcome = run_once(Arc::new(Secrets::with(*bug)), seed, Choices::of_seed(seed), false);
-            Some((seed, outcome.failure?))
-        });
-        match found {
-            Some((seed, message)) if says.iter().any(|says| message.contains(says)) => {
-                println!("{bug:?}: seed {seed}: {}", message.lines().next().unwrap_or_default());
-            }
-            Some((seed, message)) => wrong.push(format!("{bug:?} with seed {seed} is told as: {message}")),
-            None => wrong.push(format!("{bug:?} is not found in {PLANTED_SEEDS} seeds")),
-        }
-    }
+    let search = PLANTED.iter().map(|(bug, from, says)| {
+        let make = || Arc::new(Secrets::with(*bug)) as Arc<dyn Scenario>;
+        find_planted(&format!("{bug:?}"), make, *from..from + PLANTED_SEEDS, says)
+    });
+    let wrong: Vec<String> = search.filter_map(Result::err).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -181,14 +181,7 @@ impl Scenario for Secrets {
         let mut context = Context::new(client, Clock::told(move || clock.now()));
         let kms = Some(Arc::new(FakeKms(Some(sim.clone()))) as Arc<dyn Kms>);
         context.outside = context.outside.with(Arc::new(Keyring { kms, ..sealed().person.keyring.clone() }));
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let engine = dodai_secrets::engine();
-        let loops: Vec<_> =
-            engine.controllers.iter().map(|(_, run)| run(context.clone(), stopped.clone())).collect();
-        Box::pin(async move {
-            futures::future::join_all(loops).await;
-            drop(stop);
-        })
+        dodai_secrets::engine().run_until_dropped(&context)
     }
 
     fn script(&self, sim: &Sim) -> Vec<Step> {
@@ -209,12 +202,8 @@ impl Scenario for Secrets {
             Step::new("take the other Secret away", move |sim| unblock(sim, in_the_way.clone())),
             Step::new("change it back", |sim| apply(sim, 0)),
         ];
-        let less = sim.pick(LESS_MAX);
-        for _ in 0..less {
-            // The first stays, and the last: in the end there is an object.
-            let at = 1 + sim.pick(steps.len() as u32 - 2) as usize;
-            steps.remove(at);
-        }
+        // The first stays, and the last: in the end there is an object.
+        sim.leave_out(&mut steps, sim.pick(LESS_MAX), 1, 1);
         steps
     }
 

@@ -151,11 +151,7 @@ impl Scenario for Jobs {
                 move |sim| see_that_it_runs(sim, wanted.clone())
             }),
         ];
-        for _ in 0..sim.pick(LESS_MAX) {
-            // The first and the last stay.
-            let at = 1 + sim.pick(steps.len() as u32 - 2) as usize;
-            steps.remove(at);
-        }
+        sim.leave_out(&mut steps, sim.pick(LESS_MAX), 1, 1);
         steps
     }
 

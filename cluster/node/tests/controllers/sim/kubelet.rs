@@ -84,15 +84,10 @@ pub(crate) fn by_uid<'a>(world: &'a World, resource: &'a str, uid: &str) -> Opti
 pub(crate) fn run(sim: &Sim, client: kube::Client, names: &[&str]) -> Instance {
     let clock = sim.clock();
     let context = Context::new(client, Clock::told(move || clock.now()));
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let all = dodai_node::controllers::engine().controllers.into_iter();
-    let chosen = all.filter(|(name, _)| names.contains(name));
-    let loops: Vec<_> = chosen.map(|(_, run)| run(context.clone(), stopped.clone())).collect();
-    assert_eq!(loops.len(), names.len(), "each name is one of a controller");
-    Box::pin(async move {
-        futures::future::join_all(loops).await;
-        drop(stop);
-    })
+    let mut engine = dodai_node::controllers::engine();
+    engine.controllers.retain(|(name, _)| names.contains(name));
+    assert_eq!(engine.controllers.len(), names.len(), "each name is one of a controller");
+    engine.run_until_dropped(&context)
 }
 
 /// One thing that is due.

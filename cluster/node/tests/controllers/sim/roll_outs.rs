@@ -159,14 +159,7 @@ impl Scenario for RollOuts {
             Step::new("see that it runs", with(|sim, wanted| see_that_it_runs(sim, wanted).boxed())),
         ];
         let less = sim.pick(LESS_MAX);
-        for _ in 0..less + u32::from(less > 0) * 3 {
-            // The first and the last stay.
-            if steps.len() < 4 {
-                break;
-            }
-            let at = 1 + sim.pick(steps.len() as u32 - 2) as usize;
-            steps.remove(at);
-        }
+        sim.leave_out(&mut steps, less + u32::from(less > 0) * 3, 1, 1);
         steps
     }
 

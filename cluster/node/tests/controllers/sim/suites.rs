@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dodai_apiserver::testing::{Choices, Scenario, Suite, run_once, warm_up};
+use dodai_apiserver::testing::{Scenario, Suite, assert_repeats, find_planted};
 use dodai_node::controllers::planted::Bug;
 
 use super::garbage::{Garbage, Wrong};
@@ -35,16 +35,8 @@ fn a_run_of_the_controllers_is_the_same_each_time() {
     let seeds = std::env::var("DODAI_SIM_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let make: [fn() -> Arc<dyn Scenario>; 3] =
         [|| Arc::new(Jobs::default()), || Arc::new(RollOuts::default()), || Arc::new(Garbage::default())];
-    warm_up(make[0]());
-    for (make, seed) in make.iter().flat_map(|make| (0..seeds).map(move |seed| (make, seed))) {
-        let run = |trace| run_once(make(), seed, Choices::of_seed(seed), trace);
-        if run(false).trace_hash == run(false).trace_hash {
-            continue;
-        }
-        let (first, second) = (run(true).trace, run(true).trace);
-        let at = first.iter().zip(&second).position(|(left, right)| left != right).unwrap_or(0);
-        let part = |trace: &[String]| trace[at.saturating_sub(10)..(at + 2).min(trace.len())].join("\n");
-        panic!("two runs of seed {seed} differ:\n{}\n---\n{}", part(&first), part(&second));
+    for make in make {
+        assert_repeats(make, 0..seeds);
     }
 }
 
@@ -136,21 +128,8 @@ fn every_mistake_that_is_planted_under_simulation_is_found() {
 
 /// What is wrong with the search for these mistakes.
 fn find(planted: &[(Mistake, u64, &[&str])]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (mistake, from, says) in planted {
-        let found = (*from..from + PLANTED_SEEDS).find_map(|seed| {
-            let outcome = run_once(mistake.scenario(), seed, Choices::of_seed(seed), false);
-            Some((seed, outcome.failure?))
-        });
-        match found {
-            Some((seed, message)) if says.iter().any(|says| message.contains(says)) => {
-                println!("{mistake:?}: seed {seed}: {}", message.lines().next().unwrap_or_default());
-            }
-            Some((seed, message)) => {
-                wrong.push(format!("{mistake:?} with seed {seed} is told as: {message}"))
-            }
-            None => wrong.push(format!("{mistake:?} is not found in {PLANTED_SEEDS} seeds")),
-        }
-    }
-    wrong
+    let search = planted.iter().map(|(mistake, from, says)| {
+        find_planted(&format!("{mistake:?}"), || mistake.scenario(), *from..from + PLANTED_SEEDS, says)
+    });
+    search.filter_map(Result::err).collect()
 }
