@@ -1,6 +1,6 @@
 //! Carries out a plan: the same code for every controller, so that no engine can forget a guard.
 //!
-//! - A create that finds the name taken leaves what is there.
+//! - A create that finds the name taken leaves what is there; where that must be ours it ends the pass.
 //! - An apply uses the controller's own field manager, by force.
 //! - A replace must carry the resourceVersion that was seen.
 //! - A confirmation reads from the API server, not from a cache; an object that changed since it was seen, or is there though
@@ -53,7 +53,7 @@ async fn tell_failure(
     error: &Error,
 ) {
     let reason = match action {
-        Action::Create(_) => "FailedCreate",
+        Action::Create(_) | Action::CreateNew(_) => "FailedCreate",
         Action::Delete(_) => "FailedDelete",
         _ => return,
     };
@@ -80,7 +80,11 @@ async fn tell_failure(
 
 async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Error> {
     match action {
-        Action::Create(object) => create(client, manager, object).await,
+        Action::Create(object) => create(client, manager, object).await.map(drop),
+        Action::CreateNew(object) => match create(client, manager, object).await? {
+            true => Ok(()),
+            false => Err(Error::Changed { kind: object.resource.kind.clone(), name: object.display_name() }),
+        },
         Action::Apply(object) => {
             let params = PatchParams::apply(manager).force();
             let request = requests(object).patch(object.name(), &params, &Patch::Apply(&object.value));
@@ -94,11 +98,12 @@ async fn act(client: &Client, manager: &str, action: &Action) -> Result<(), Erro
     }
 }
 
-async fn create(client: &Client, manager: &str, object: &Object) -> Result<(), Error> {
+/// Returns whether the name was free.
+async fn create(client: &Client, manager: &str, object: &Object) -> Result<bool, Error> {
     let params = PostParams { dry_run: false, field_manager: Some(manager.to_owned()) };
     match send(client, requests(object).create(&params, body(object)?)).await {
-        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(()),
-        result => result.map_err(|source| failed("create", object, source)),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(false),
+        result => result.map(|()| true).map_err(|source| failed("create", object, source)),
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Plan {
 pub enum Action {
     /// Create the object; one of that name that exists already is left as it is. For what must happen once.
     Create(Object),
+    /// Create the object; where the name is taken the pass ends as a conflict. For what the status then says is there.
+    CreateNew(Object),
     /// Server-side apply with the controller's own field manager, by force.
     Apply(Object),
     /// Replace the object as it was seen; it must carry its `resourceVersion`.
@@ -69,6 +71,23 @@ pub struct Owned {
     pub owner: String,
     /// Their uids, with the version where it matters.
     pub seen: BTreeMap<String, Option<String>>,
+}
+
+impl Owned {
+    /// Whether exactly these of the kind's objects are controlled by the owner, in the versions that matter. For worlds of
+    /// tests that carry out plans themselves.
+    pub fn is_exactly<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) -> bool {
+        let text = |object: &Value, field: &str| object["metadata"][field].as_str().map(str::to_owned);
+        let is_owned = |object: &&Value| {
+            let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+            owners.any(|owner| owner["uid"] == *self.owner && owner["controller"] == true)
+        };
+        let mut missing = self.seen.clone();
+        objects.into_iter().filter(is_owned).all(|object| {
+            let seen = missing.remove(&text(object, "uid").unwrap_or_default());
+            seen.is_some_and(|seen| seen.is_none() || seen == text(object, "resourceVersion"))
+        }) && missing.is_empty()
+    }
 }
 
 /// An object to write.
@@ -172,6 +191,11 @@ impl Plan {
         self.actions.push(Action::Create(Object::new(object)));
     }
 
+    /// Adds [`Action::CreateNew`].
+    pub fn create_new<K: Kind>(&mut self, object: &K) {
+        self.actions.push(Action::CreateNew(Object::new(object)));
+    }
+
     /// Adds [`Action::Apply`].
     pub fn apply<K: Kind>(&mut self, object: &K) {
         self.actions.push(Action::Apply(Object::new(object)));
@@ -262,6 +286,7 @@ impl Plan {
             .iter()
             .map(|action| match action {
                 Action::Create(object) => json!({"create": object.value}),
+                Action::CreateNew(object) => json!({"createNew": object.value}),
                 Action::Apply(object) => json!({"apply": object.value}),
                 Action::Replace(object) => json!({"replace": object.value}),
                 Action::Delete(target) if target.at_once => json!({"deleteNow":

@@ -147,7 +147,8 @@ pub(crate) fn write<K: Kind>(plan: &mut Plan, owner: &K, current: Option<&Secret
         }
         None => {
             confirm(plan, owner);
-            plan.create(&secret);
+            // A name that is taken may be somebody's.
+            plan.create_new(&secret);
             written()
         }
     }

@@ -57,9 +57,8 @@ pub(super) struct Inner {
     secrets: Vec<String>,
     calls: AtomicU64,
     faults: AtomicU64,
-    writes: AtomicU64,
-    /// The last write of the program, for the message of a failure.
-    last_write: Mutex<String>,
+    /// When the program last wrote, and what.
+    last_write: Mutex<(Instant, String)>,
 }
 
 /// Tells of writes, see [`Sim::changes`].
@@ -155,8 +154,7 @@ fn on_this_thread(scenario: Arc<dyn Scenario>, seed: u64, choices: Choices, with
             secrets,
             calls: AtomicU64::new(0),
             faults: AtomicU64::new(0),
-            writes: AtomicU64::new(0),
-            last_write: Mutex::default(),
+            last_write: Mutex::new((Instant::now(), String::new())),
         }));
         let mut failed = sim.0.failed.subscribe();
         tokio::select! {
@@ -290,8 +288,7 @@ impl Sim {
             self.fail(format!("the program made {CALLS_MAX} requests and goes on; the last was {call}"));
         }
         if call.is_write() {
-            self.0.writes.fetch_add(1, Ordering::SeqCst);
-            *lock(&self.0.last_write) = call.to_string();
+            *lock(&self.0.last_write) = (Instant::now(), call.to_string());
         }
         if let Err(error) = self.0.scenario.call(call) {
             self.fail(error);
@@ -301,6 +298,8 @@ impl Sim {
     /// The next step of the script happens now.
     pub(super) async fn step(&self) {
         let Some(step) = lock(&self.0.steps).pop_front() else { return };
+        // What the step before wrote is told by a watch of ours: `look` must know it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         self.note(format_args!("step: {}", step.name));
         self.hash(&step.name);
         if let Err(error) = (step.act)(self.clone()).await {
@@ -437,18 +436,22 @@ impl Sim {
 
     /// An hour in which the program writes nothing, within some more hours.
     async fn be_quiet(&self) -> Result<(), String> {
-        const TRIES: usize = 3;
-        for _ in 0..TRIES {
-            let before = self.0.writes.load(Ordering::SeqCst);
-            tokio::time::sleep(QUIET).await;
-            if self.0.writes.load(Ordering::SeqCst) == before {
+        const TRIES: u32 = 3;
+        let arrived = Instant::now();
+        let deadline = arrived + QUIET * TRIES;
+        loop {
+            let (last, write) = lock(&self.0.last_write).clone();
+            let quiet = last.max(arrived) + QUIET;
+            if quiet <= Instant::now() {
                 return Ok(());
             }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "the program does not come to rest: {TRIES} hours after it arrived it still writes, last {write}"
+                ));
+            }
+            tokio::time::sleep_until(quiet).await;
         }
-        let last = lock(&self.0.last_write).clone();
-        Err(format!(
-            "the program does not come to rest: {TRIES} hours after it arrived it still writes, last {last}"
-        ))
     }
 
     fn outcome(self) -> Outcome {

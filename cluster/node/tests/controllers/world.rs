@@ -250,6 +250,10 @@ impl World {
         match action {
             Action::Create(object) if object.resource.kind == "Binding" => self.bind(&object.value),
             Action::Create(object) => Ok(self.create(object.value.clone())),
+            Action::CreateNew(object) => match self.create(object.value.clone()) {
+                true => Ok(true),
+                false => Err(format!("{} is there", object.display_name())),
+            },
             Action::Apply(object) => {
                 let id = id(&object.value);
                 let Some(current) = self.objects.get(&id).cloned() else {
@@ -298,23 +302,7 @@ impl World {
                 Ok(is_new)
             }
             Action::ConfirmOwned(owned) => {
-                let is_owned = |value: &&Value| {
-                    let owners = value["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-                    owners.iter().any(|owner| owner["uid"] == *owned.owner && owner["controller"] == true)
-                };
-                let objects = self.of_kind(&owned.resource.kind);
-                let live: BTreeMap<String, String> = objects
-                    .iter()
-                    .filter(is_owned)
-                    .map(|value| {
-                        let text = |field: &str| value["metadata"][field].as_str().unwrap().to_owned();
-                        (text("uid"), text("resourceVersion"))
-                    })
-                    .collect();
-                let is_same = live.len() == owned.seen.len()
-                    && owned.seen.iter().all(|(uid, seen)| {
-                        live.get(uid).is_some_and(|version| seen.as_ref().is_none_or(|seen| seen == version))
-                    });
+                let is_same = owned.is_exactly(&self.of_kind(&owned.resource.kind));
                 if is_same { Ok(false) } else { Err(format!("{} of {}", owned.resource.kind, owned.owner)) }
             }
             Action::Confirm(target, version) => {

@@ -60,11 +60,11 @@ pub fn lease(
             name: Some(lease_name(&release.spec.app)),
             namespace: release.namespace(),
             labels: Some(labels(&[(LABEL_APP, &release.spec.app)])),
-            owner_references: Some(vec![controller_reference(app)]),
             ..ObjectMeta::default()
         },
         spec: None,
     });
+    lease.metadata.owner_references = Some(vec![controller_reference(app)]);
     let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(lease_holder(release, attempt)),

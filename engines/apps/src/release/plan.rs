@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use dodai_api::dodai::condition::Condition;
 use dodai_api::dodai::release::{Failure, Migration, ReleaseStatus};
-use dodai_api::names::{ANNOTATION_RETRY, LABEL_RELEASE};
+use dodai_api::names::{ANNOTATION_RETRY, LABEL_APP, LABEL_RELEASE};
 use dodai_api::{App, Release, ReleasePhase};
+use dodai_kit::plan::controller_of;
 use dodai_kit::{Plan, covers};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -129,8 +130,7 @@ impl World {
 
     fn pods_of_job(&self, name: &str) -> Vec<&Pod> {
         let of_job = |pod: &&Arc<Pod>| {
-            dodai_kit::plan::controller_of(pod.as_ref())
-                .is_some_and(|owner| owner.kind == "Job" && owner.name == name)
+            controller_of(pod.as_ref()).is_some_and(|owner| owner.kind == "Job" && owner.name == name)
         };
         self.pods.iter().filter(of_job).map(Arc::as_ref).collect()
     }
@@ -174,19 +174,51 @@ fn pending(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
         return wait(Reason::WaitingForCommand, format!("the release command of {release} still runs"));
     }
     if !holds_lease(world, attempt) {
-        let lease = objects::lease(&world.release, app, attempt, world.lease.as_deref(), world.now);
-        // A replace against the version that was seen, or a create: of two that try, one gets it.
-        if world.lease.is_some() {
-            plan.replace(&lease)
-        } else {
-            plan.create(&lease)
-        }
-        return wait(Reason::WaitingForLease, String::new());
+        return wait(Reason::WaitingForLease, take_lease(world, app, attempt, plan));
+    }
+    if let Some(lease) = world.lease.as_ref().filter(|_| waits) {
+        plan.confirm(lease.as_ref());
     }
     match world.release.spec.source {
         Some(_) => Step::new(ReleasePhase::Building, Reason::Building, "the build starts"),
         None => Step::new(ReleasePhase::Migrating, Reason::Migrating, "the release command starts"),
     }
+}
+
+/// Plans to take the App's Lease; or tells what it waits for.
+///
+/// A cache may not show yet that a sibling is on its way, so two things must hold when the Lease is taken: its holder has
+/// ended (an end is never taken back without a new attempt, which needs the Lease anew), and the App's Releases are those that
+/// were seen. Of two that try, the version of the Lease lets one through.
+fn take_lease(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> String {
+    let waits = !planted::is(Bug::ReleaseDoesNotWait);
+    if let Some(holder) = lease_holder(world).filter(|holder| waits && !holder.phase().is_settled()) {
+        return format!("release {} holds it", holder.name_any());
+    }
+    let uid = app.uid().unwrap_or_default();
+    let owner = world.lease.as_ref().and_then(|lease| controller_of(lease.as_ref()));
+    if owner.is_some_and(|owner| waits && owner.uid != uid) {
+        // It goes with its App; taken over, it would go while somebody relies on it.
+        return "the Lease of an App of this name that was deleted is still there".to_owned();
+    }
+    if waits {
+        let all = world.siblings.iter().chain(std::iter::once(&world.release)).map(Arc::as_ref);
+        let selector = format!("{LABEL_APP}={}", world.release.spec.app);
+        plan.confirm_owned(app, Some(selector), all, true);
+    }
+    let lease = objects::lease(&world.release, app, attempt, world.lease.as_deref(), world.now);
+    // A replace against the version that was seen, or a create: of two that try, one gets it.
+    match &world.lease {
+        Some(_) => plan.replace(&lease),
+        None => plan.create(&lease),
+    }
+    String::new()
+}
+
+/// The sibling whose present attempt holds the Lease.
+fn lease_holder(world: &World) -> Option<&Arc<Release>> {
+    let holder = holder(world)?;
+    world.siblings.iter().find(|other| holder == objects::lease_holder(other, self::attempt(other)))
 }
 
 /// Between `Pending` and its end. A pending sibling is older than this one, and gives way.
@@ -500,10 +532,7 @@ fn holder_is_done(world: &World, attempt: u32) -> bool {
     if holder == objects::lease_holder(&world.release, attempt) {
         return true;
     }
-    world.siblings.iter().any(|other| {
-        let attempt = self::attempt(other);
-        other.phase().is_settled() && holder == objects::lease_holder(other, attempt)
-    })
+    lease_holder(world).is_some_and(|holder| holder.phase().is_settled())
 }
 
 /// Deletes Deployments and Services of processes that the Release does not have.

@@ -1,7 +1,7 @@
 //! The engine under simulation: what runs, what people do, what must hold after every write and in the end.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use dodai_api::{App, Release};
 use dodai_apiserver::testing::{
@@ -25,6 +25,9 @@ const MARKER: &str = "correct-horse-battery-staple";
 
 /// Steps that a run may leave out.
 const LESS_MAX: u32 = 8;
+
+/// Made once: deriving the schemas takes longer than all else that sets a run up.
+static DEFINITIONS: LazyLock<[CustomResourceDefinition; 2]> = LazyLock::new(|| [App::crd(), Release::crd()]);
 
 /// The scenario; one value is one run.
 #[derive(Default)]
@@ -127,8 +130,8 @@ impl Scenario for Apps {
 
 async fn set_up(sim: &Sim) -> kube::Result<()> {
     let definitions: Api<CustomResourceDefinition> = Api::all(sim.admin());
-    for definition in [App::crd(), Release::crd()] {
-        definitions.create(&PostParams::default(), &definition).await?;
+    for definition in &*DEFINITIONS {
+        definitions.create(&PostParams::default(), definition).await?;
     }
     let nodes: Api<Node> = Api::all(sim.admin());
     let node =

@@ -165,9 +165,8 @@ impl World {
             Action::Confirm(target, version) => self
                 .get(&target.resource.kind, &target.name)
                 .is_some_and(|object| object["metadata"]["resourceVersion"] == **version),
-            Action::ConfirmOwned(_) | Action::ConfirmGone(_) => {
-                unreachable!("this engine's plans confirm only what they saw")
-            }
+            Action::ConfirmOwned(owned) => owned.is_exactly(&self.all(&owned.resource.kind)),
+            Action::ConfirmGone(_) | Action::CreateNew(_) => unreachable!("not in this engine's plans"),
             Action::Create(object) => {
                 self.create(object.value.clone());
                 true

@@ -52,7 +52,7 @@ const PLANTED: &[(Bug, u64, &[&str])] = &[
     (Bug::StatusTellsValue, 0, &["tells the secret"]),
     (Bug::StatusTellsOldGeneration, 0, &["observedGeneration went from"]),
     (Bug::StatusIsNeverTheSame, 0, &["does not come to rest"]),
-    (Bug::ForgetsKms, 57, &["it says"]),
+    (Bug::ForgetsKms, 130, &["it says"]),
 ];
 
 #[test]

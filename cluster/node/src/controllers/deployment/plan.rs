@@ -60,7 +60,7 @@ pub(super) fn plan(world: &World) -> Plan {
     if sync_revision(&mut plan, world, spec, &sets) {
         return plan;
     }
-    if spec.paused == Some(true) || is_scaled(&world.sets, spec) {
+    if spec.paused == Some(true) || is_scaled(world, spec) {
         let mut sizes = rolling::scaled(deployment, spec, sets.new, &sets.old);
         if !template::is_rolling(deployment) && has_old_pods(world, &sets.old) {
             // `Recreate` waits for old Pods, also when it is paused on its way (upstream's does not).
@@ -136,11 +136,14 @@ fn next_revision(old: &[Arc<ReplicaSet>]) -> i64 {
     old.iter().map(|set| replica_sets::revision(set)).max().unwrap_or(0) + 1
 }
 
-/// Whether `spec.replicas` changed since the ReplicaSets were sized.
-fn is_scaled(sets: &[Arc<ReplicaSet>], spec: &DeploymentSpec) -> bool {
-    sets.iter()
-        .filter(|set| size(set) > 0)
-        .any(|set| replica_sets::desired_then(set).is_some_and(|then| then != template::replicas(spec)))
+/// Whether `spec.replicas` changed since the ReplicaSets were sized, and that is more than the roll-out sees to by itself.
+fn is_scaled(world: &World, spec: &DeploymentSpec) -> bool {
+    let active = || world.sets.iter().filter(|set| size(set) > 0);
+    if !template::is_rolling(&world.deployment) && active().count() > 1 {
+        // `Recreate` keeps no proportion between them: they were adopted, and go (upstream's then waits for ever).
+        return false;
+    }
+    active().any(|set| replica_sets::desired_then(set).is_some_and(|then| then != template::replicas(spec)))
 }
 
 /// One step of the roll-out: make the new ReplicaSet, or grow it, or shrink old ones.

@@ -33,7 +33,7 @@ use super::sets::{SETS, Sets};
 
 const DEPLOYMENTS: &str = "deployments.apps";
 /// How long what is on its way may rest on what was: a pause, and answers that come late.
-const WINDOW: Duration = Duration::from_secs(300);
+pub(super) const WINDOW: Duration = Duration::from_secs(300);
 /// Steps that a run may leave out.
 const LESS_MAX: u32 = 12;
 /// `revisionHistoryLimit`.

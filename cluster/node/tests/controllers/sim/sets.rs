@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::kubelet::{PODS, controller, controller_uid, is_marked, is_over, name, text, uid};
+use super::roll_outs::WINDOW;
 
 pub(crate) const SETS: &str = "replicasets.apps";
 
@@ -23,6 +24,14 @@ pub(crate) struct Sets {
     /// Uids of Pods that were made by a controller.
     made: BTreeSet<String>,
     late: BTreeSet<String>,
+    /// When an instance last listed ReplicaSets.
+    lists: BTreeMap<usize, Instant>,
+    /// From what list on an instance asked for a ReplicaSet or for a size of it, by instance and name.
+    asked: BTreeMap<(usize, String), Instant>,
+    /// When a ReplicaSet of this name was last made or got a size.
+    sized: BTreeMap<String, Instant>,
+    /// ReplicaSets that were made or grew too late, and since when, by uid.
+    late_sets: BTreeMap<String, Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,8 +59,25 @@ struct Look {
 impl Sets {
     /// Takes in what is there now.
     pub(crate) fn look(&mut self, world: &World) {
-        self.now = world.all(SETS).map(|set| (name(set).to_owned(), state(world, set))).collect();
         let now = Instant::now();
+        let then = std::mem::take(&mut self.now);
+        self.now = world.all(SETS).map(|set| (name(set).to_owned(), state(world, set))).collect();
+        let sized = |(name, set): (&String, &Set)| {
+            let before = then.get(name).filter(|before| before.uid == set.uid);
+            (before.is_none_or(|before| before.size != set.size)).then(|| (name.clone(), set.uid.clone()))
+        };
+        let sized: Vec<(String, String)> = self.now.iter().filter_map(sized).collect();
+        for (name, uid) in sized {
+            // Somebody else's change came between the list and this.
+            let is_late = |((instance, asked), list): (&(usize, String), &Instant)| {
+                let own = |name: &String| self.asked.get(&(*instance, name.clone())) == Some(list);
+                *asked == name && self.sized.iter().any(|(other, at)| at >= list && !own(other))
+            };
+            if self.asked.iter().any(is_late) {
+                self.late_sets.insert(uid, now);
+            }
+            self.sized.insert(name, now);
+        }
         for ((_, name), look) in self.looks.iter_mut().filter(|(_, look)| look.at == now) {
             look.states.extend(self.now.get(name).cloned());
         }
@@ -60,7 +86,15 @@ impl Sets {
     /// Takes in what an instance asks.
     pub(crate) fn call(&mut self, call: &Call) {
         let named = call.named();
-        if call.verb() == "get" && named.resource == SETS {
+        if call.verb() == "list" && named.resource == SETS {
+            self.lists.insert(call.instance, Instant::now());
+        } else if matches!(call.verb(), "create" | "update")
+            && named.resource == SETS
+            && named.subresource.is_empty()
+            && let Some(list) = self.lists.get(&call.instance)
+        {
+            self.asked.insert((call.instance, text(&call.json()["metadata"]["name"]).to_owned()), *list);
+        } else if call.verb() == "get" && named.resource == SETS {
             let states = self.now.get(&named.name).cloned().into_iter().collect();
             let look = Look { at: Instant::now(), states, asked: BTreeMap::new() };
             self.looks.insert((call.instance, named.name), look);
@@ -101,7 +135,8 @@ impl Sets {
     }
 
     pub(crate) fn is_late(&self, pod: &Value) -> bool {
-        self.late.contains(uid(pod))
+        let of_late = self.late_sets.get(controller_uid(pod)).is_some_and(|since| since.elapsed() <= WINDOW);
+        of_late || self.late.contains(uid(pod))
     }
 }
 
