@@ -307,25 +307,31 @@ async fn drive(
     while running.next().await.is_some() {}
 }
 
-/// One pass over one object. `Ok(None)`: nothing more to do until something changes.
-async fn pass(
-    controller: Arc<dyn Erased>,
-    context: Context,
-    key: Key,
-) -> (Key, Result<Option<Duration>, Error>) {
+/// What came of a pass.
+#[derive(Default)]
+struct Passed {
+    /// Nothing: there is no more to do until something changes.
+    next: Option<Duration>,
+    /// Actions that write, and the status if it was written.
+    writes: u64,
+}
+
+/// One pass over one object.
+async fn pass(controller: Arc<dyn Erased>, context: Context, key: Key) -> (Key, Result<Passed, Error>) {
     let started = Instant::now();
-    let Some((object, plan)) = controller.decide(&context, &key) else { return (key, Ok(None)) };
+    let Some((object, plan)) = controller.decide(&context, &key) else { return (key, Ok(Passed::default())) };
     let result = match plan {
         Err(error) => {
             execute::tell_panic(&context, controller.manager(), &object, &error).await;
             Err(error)
         }
         Ok(plan) => {
-            execute(&context, controller.manager(), &object, &plan).await.map(|writes| (plan.next, writes))
+            let writes = execute(&context, controller.manager(), &object, &plan).await;
+            writes.map(|writes| Passed { next: plan.next, writes })
         }
     };
     context.metrics.update(controller.name(), started.elapsed(), |counts| match &result {
-        Ok((next, writes)) => {
+        Ok(Passed { next, writes }) => {
             counts.actions += writes;
             if next.is_some() { counts.requeued_after += 1 } else { counts.succeeded += 1 }
         }
@@ -334,7 +340,7 @@ async fn pass(
             counts.panics += u64::from(matches!(error, Error::Panicked(_)));
         }
     });
-    (key, result.map(|(next, _)| next))
+    (key, result)
 }
 
 fn settle(
@@ -342,15 +348,20 @@ fn settle(
     health: &Health,
     queue: &mut Queue,
     key: Key,
-    outcome: Result<Option<Duration>, Error>,
+    outcome: Result<Passed, Error>,
 ) {
     let now = Instant::now();
     if !matches!(outcome, Err(Error::Panicked(_))) {
         health.taken_up(controller, &key);
     }
     match outcome {
-        Ok(next) => {
+        Ok(Passed { next, writes }) => {
             queue.succeeded(&key);
+            if writes > 0 && queue.wrote(&key, now) {
+                let message =
+                    "written again and again, and slowed down now: does somebody else write it too?";
+                tracing::warn!(controller, object = %key, "{message}");
+            }
             queue.done(key, next.map(|next| now + next));
         }
         Err(error) if error.is_conflict() => {

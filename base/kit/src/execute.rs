@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::controller::Context;
 use crate::error::Error;
-use crate::plan::{Action, Object, Owned, Plan, Target};
+use crate::plan::{Action, Object, Owned, Plan, Target, controller_of};
 use crate::view::is_controlled_by;
 
 /// Longest message of an event, in bytes (an Event's note is limited to 1 kB upstream).
@@ -35,7 +35,7 @@ pub async fn execute(context: &Context, manager: &str, object: &Object, plan: &P
             tell_failure(context, manager, object, plan, action, &error).await;
             return Err(error);
         }
-        writes += 1;
+        writes += u64::from(action.is_write());
     }
     if write_status(context, manager, object, plan).await? {
         writes += 1;
@@ -153,8 +153,15 @@ async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
         api(client, &owned.resource, owned.namespace.as_deref()).list(&params).await.map_err(|source| {
             Error::Action { verb: "list", kind: kind(), name: namespace.clone(), source: Box::new(source) }
         })?;
+    if owned.no_orphans
+        && let Some(orphan) = list.items.iter().find(|object| is_orphan(*object))
+    {
+        return Err(Error::Changed { kind: kind(), name: orphan.name_any() });
+    }
     let mut missing = owned.seen.clone();
-    for object in list.items.iter().filter(|object| is_controlled_by(*object, &owned.owner)) {
+    let is_owned =
+        |object: &&DynamicObject| owned.owners.iter().any(|owner| is_controlled_by(*object, owner));
+    for object in list.items.iter().filter(is_owned) {
         let version = object.metadata.resource_version.as_ref();
         match missing.remove(&object.uid().unwrap_or_default()) {
             Some(seen) if seen.is_none() || seen.as_ref() == version => {}
@@ -165,6 +172,10 @@ async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::Changed { kind: kind(), name: namespace }),
     }
+}
+
+fn is_orphan(object: &DynamicObject) -> bool {
+    controller_of(object).is_none() && object.metadata.deletion_timestamp.is_none()
 }
 
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {

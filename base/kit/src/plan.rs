@@ -1,6 +1,6 @@
 //! What a controller wants: a list of actions, a status, and when to look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -58,7 +58,14 @@ pub enum Action {
     ConfirmGone(Target),
 }
 
-/// The objects of one kind that an owner was seen to control.
+impl Action {
+    /// Whether it may change something, and does not only ask.
+    pub fn is_write(&self) -> bool {
+        !matches!(self, Action::Confirm(..) | Action::ConfirmOwned(_) | Action::ConfirmGone(_))
+    }
+}
+
+/// The objects of one kind that an owner, or several together, were seen to control.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Owned {
     /// Group, version, kind and plural.
@@ -67,20 +74,31 @@ pub struct Owned {
     pub namespace: Option<String>,
     /// A label selector that they all match, so that others need not be read.
     pub selector: Option<String>,
-    /// The uid of the owner.
-    pub owner: String,
+    /// The uids of the owner, or of several.
+    pub owners: BTreeSet<String>,
     /// Their uids, with the version where it matters.
     pub seen: BTreeMap<String, Option<String>>,
+    /// One that matches the selector, has no controller and is not being deleted must not be there either: it is taken over
+    /// first.
+    pub no_orphans: bool,
 }
 
 impl Owned {
+    /// The owners, for people.
+    pub fn owners(&self) -> String {
+        self.owners.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether exactly these of the kind's objects are controlled by the owner, in the versions that matter. For worlds of
     /// tests that carry out plans themselves.
     pub fn is_exactly<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) -> bool {
         let text = |object: &Value, field: &str| object["metadata"][field].as_str().map(str::to_owned);
         let is_owned = |object: &&Value| {
             let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-            owners.any(|owner| owner["uid"] == *self.owner && owner["controller"] == true)
+            owners.any(|owner| {
+                owner["controller"] == true
+                    && owner["uid"].as_str().is_some_and(|uid| self.owners.contains(uid))
+            })
         };
         let mut missing = self.seen.clone();
         objects.into_iter().filter(is_owned).all(|object| {
@@ -247,8 +265,35 @@ impl Plan {
             resource: ApiResource::erase::<K>(&()),
             namespace: owner.namespace(),
             selector,
-            owner: owner.uid().unwrap_or_default(),
+            owners: owner.uid().into_iter().collect(),
             seen: seen.collect(),
+            no_orphans: false,
+        }));
+    }
+
+    /// Lets the last [`Action::ConfirmOwned`] hold only while there is nothing to take over.
+    pub fn and_no_orphans(&mut self) {
+        if let Some(Action::ConfirmOwned(owned)) = self.actions.last_mut() {
+            owned.no_orphans = true;
+        }
+    }
+
+    /// Adds [`Action::ConfirmOwned`]: these owners, all in `namespace`, control no other objects of `K` than these, in
+    /// whatever version.
+    pub fn confirm_owned_by<'a, K: Kind>(
+        &mut self,
+        owners: BTreeSet<String>,
+        namespace: Option<String>,
+        selector: Option<String>,
+        seen: impl IntoIterator<Item = &'a K>,
+    ) {
+        self.actions.push(Action::ConfirmOwned(Owned {
+            resource: ApiResource::erase::<K>(&()),
+            namespace,
+            selector,
+            owners,
+            seen: seen.into_iter().map(|object| (object.uid().unwrap_or_default(), None)).collect(),
+            no_orphans: false,
         }));
     }
 
@@ -296,7 +341,7 @@ impl Plan {
                 Action::Confirm(target, version) => json!({"confirm":
                     format!("{} {} version {version}", target.resource.kind, target.display_name())}),
                 Action::ConfirmOwned(owned) => json!({"confirmOwned":
-                    {"kind": owned.resource.kind, "owner": owned.owner, "seen": owned.seen}}),
+                    {"kind": owned.resource.kind, "owner": owned.owners(), "seen": owned.seen}}),
                 Action::ConfirmGone(target) => json!({"confirmGone":
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
             })

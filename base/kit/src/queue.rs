@@ -18,6 +18,11 @@ pub const CONFLICT_MIN: Duration = Duration::from_millis(500);
 /// Longest wait after a conflict.
 pub const CONFLICT_MAX: Duration = Duration::from_secs(30);
 
+/// Passes that write which an object may have one right after the other.
+pub const WRITES_BURST: u32 = 30;
+/// After these, one in so much time: whoever undoes what somebody else writes must not do it as fast as it can.
+pub const WRITES_PACE: Duration = Duration::from_millis(200);
+
 /// Keys that are due at some time. A key is in it once; one that is being worked on waits until that is done.
 #[derive(Default)]
 pub struct Queue {
@@ -28,6 +33,10 @@ pub struct Queue {
     again: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
     conflicts: HashMap<Key, u32>,
+    /// When the passes that wrote are paid for, at one in [`WRITES_PACE`].
+    paid: HashMap<Key, Instant>,
+    /// How many of `paid` make it worth a look which are over.
+    paid_max: usize,
     /// Keeps keys apart that are due at the same instant, first come first served.
     sequence: u64,
 }
@@ -35,6 +44,7 @@ pub struct Queue {
 impl Queue {
     /// Makes the key due at `when`, or earlier if it is already.
     pub fn add(&mut self, key: Key, when: Instant) {
+        let when = self.free_at(&key).map_or(when, |free| when.max(free));
         if self.busy.contains(&key) {
             let again = self.again.entry(key).or_insert(when);
             *again = (*again).min(when);
@@ -107,6 +117,23 @@ impl Queue {
         self.conflicts.remove(key);
     }
 
+    /// Counts a pass over the key that wrote. `true`: it has used up its burst, and is slowed down from now on.
+    pub fn wrote(&mut self, key: &Key, now: Instant) -> bool {
+        let paid = self.paid.get(key).copied().unwrap_or(now);
+        self.paid.insert(key.clone(), paid.max(now) + WRITES_PACE);
+        if self.paid.len() > self.paid_max {
+            self.paid.retain(|_, paid| *paid > now);
+            self.paid_max = self.paid.len() * 2 + 64;
+        }
+        let is_slow = |paid: Instant| paid > now + WRITES_PACE * WRITES_BURST;
+        !is_slow(paid) && is_slow(paid + WRITES_PACE)
+    }
+
+    /// When a key that has written much may have its next pass.
+    fn free_at(&self, key: &Key) -> Option<Instant> {
+        self.paid.get(key)?.checked_sub(WRITES_PACE * WRITES_BURST)
+    }
+
     /// How often the key failed in a row.
     pub fn failures(&self, key: &Key) -> u32 {
         self.failures.get(key).copied().unwrap_or(0)
@@ -141,6 +168,29 @@ mod tests {
         assert_eq!(queue.take(now), Some(key("a")), "what happened meanwhile counts");
         queue.done(key("a"), None);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_again_and_again_is_slowed_down_alone() {
+        let began = Instant::now();
+        let mut queue = Queue::default();
+        let mut slowed = 0;
+        for _ in 0..WRITES_BURST + 10 {
+            queue.add(key("a"), Instant::now());
+            tokio::time::sleep_until(queue.next().unwrap()).await;
+            let now = Instant::now();
+            assert_eq!(queue.take(now), Some(key("a")));
+            slowed += u32::from(queue.wrote(&key("a"), now));
+            queue.done(key("a"), None);
+        }
+        assert_eq!((slowed, began.elapsed()), (1, WRITES_PACE * 9), "told once");
+        queue.add(key("b"), Instant::now());
+        assert_eq!(queue.take(Instant::now()), Some(key("b")), "others do not wait for it");
+        tokio::time::sleep(WRITES_PACE * (WRITES_BURST + 1)).await;
+        for n in 0..100 {
+            assert!(!queue.wrote(&key(&n.to_string()), Instant::now()));
+        }
+        assert!(!queue.paid.contains_key(&key("a")), "what is long over takes no room");
     }
 
     #[test]

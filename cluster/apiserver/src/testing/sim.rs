@@ -48,6 +48,8 @@ pub(super) struct Inner {
     pub(super) scenario: Arc<dyn Scenario>,
     choices: Mutex<Choices>,
     steps: Mutex<VecDeque<Step>>,
+    /// Held by the step that happens.
+    stepping: tokio::sync::Mutex<()>,
     worlds: Mutex<Pair>,
     changed: changed::Sender,
     failed: watch::Sender<Option<String>>,
@@ -141,6 +143,7 @@ fn on_this_thread(scenario: Arc<dyn Scenario>, seed: u64, choices: Choices, with
             scenario,
             choices: Mutex::new(choices),
             steps: Mutex::default(),
+            stepping: tokio::sync::Mutex::default(),
             worlds: Mutex::default(),
             changed: Default::default(),
             failed: watch::Sender::new(None),
@@ -297,9 +300,10 @@ impl Sim {
 
     /// The next step of the script happens now.
     pub(super) async fn step(&self) {
-        let Some(step) = lock(&self.0.steps).pop_front() else { return };
-        // What the step before wrote is told by a watch of ours: `look` must know it.
+        // One at a time; and what the one before wrote is told by a watch of ours: `look` must know it.
+        let _one = self.0.stepping.lock().await;
         tokio::time::sleep(Duration::from_millis(1)).await;
+        let Some(step) = lock(&self.0.steps).pop_front() else { return };
         self.note(format_args!("step: {}", step.name));
         self.hash(&step.name);
         if let Err(error) = (step.act)(self.clone()).await {

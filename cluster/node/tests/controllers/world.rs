@@ -303,7 +303,11 @@ impl World {
             }
             Action::ConfirmOwned(owned) => {
                 let is_same = owned.is_exactly(&self.of_kind(&owned.resource.kind));
-                if is_same { Ok(false) } else { Err(format!("{} of {}", owned.resource.kind, owned.owner)) }
+                if is_same {
+                    Ok(false)
+                } else {
+                    Err(format!("{} of {}", owned.resource.kind, owned.owners()))
+                }
             }
             Action::Confirm(target, version) => {
                 let id = (

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dodai_kit::Plan;
-use dodai_kit::plan::controller_reference;
+use dodai_kit::plan::{controller_of, controller_reference};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
@@ -185,7 +185,7 @@ fn roll(
 fn has_old_pods(world: &World, old: &[Arc<ReplicaSet>]) -> bool {
     let unsettled = old.iter().any(|set| actual(set) > 0 || !replica_sets::is_observed(set));
     let is_old = |pod: &&Arc<Pod>| {
-        let owner = dodai_kit::plan::controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
+        let owner = controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
         old.iter().any(|set| set.metadata.uid.as_deref() == owner)
     };
     unsettled || world.pods.iter().filter(is_old).any(|pod| !pods::is_terminal(pod))
@@ -207,6 +207,7 @@ fn create(
         return;
     }
     confirm_all(plan, world, spec);
+    confirm_others_have_gone(plan, world, spec, None);
     plan.create(&replica_sets::new(deployment, spec, size, next_revision(&sets.old)));
     if template::deadline_s(spec).is_some() {
         let message = format!("Created new replica set \"{name}\"");
@@ -218,13 +219,20 @@ fn create(
 /// Gives ReplicaSets other sizes. What was decided from all of them holds only while none of them changed.
 fn resize(plan: &mut Plan, world: &World, spec: &DeploymentSpec, sizes: Vec<Resize>) {
     let mut changed = Vec::new();
+    let mut grows = None;
     for (set, size) in sizes {
+        if size > replica_sets::size(&set) {
+            grows = set.uid();
+        }
         changed.extend(replica_sets::sized(&set, &world.deployment, spec, size));
     }
     if changed.is_empty() {
         return;
     }
     confirm_all(plan, world, spec);
+    if grows.is_some() {
+        confirm_others_have_gone(plan, world, spec, grows);
+    }
     for set in changed {
         plan.replace(&set);
     }
@@ -238,6 +246,24 @@ fn confirm_all(plan: &mut Plan, world: &World, spec: &DeploymentSpec) {
     let selected =
         world.sets.iter().map(Arc::as_ref).filter(|set| selector::selects(&selector, set.labels()));
     plan.confirm_owned(deployment, Some(selector.to_string()), selected, true);
+    // Theirs are Pods too; a cache may show them yet with the Deployment of this name that was deleted before.
+    plan.and_no_orphans();
+}
+
+/// With `Recreate`: no Pods but those of the ReplicaSet that grows are there, except for ones that were seen to have ended.
+fn confirm_others_have_gone(plan: &mut Plan, world: &World, spec: &DeploymentSpec, grows: Option<String>) {
+    let others = world.sets.iter().filter(|set| set.uid() != grows).filter_map(|set| set.uid());
+    let others: BTreeSet<String> = others.collect();
+    if template::is_rolling(&world.deployment) || others.is_empty() {
+        return;
+    }
+    let Some(selector) = selector::of_workload(&spec.selector) else { return };
+    let of_others = |pod: &&Pod| {
+        controller_of(*pod).is_some_and(|owner| others.contains(&owner.uid))
+            && selector::selects(&selector, pod.labels())
+    };
+    let seen: Vec<&Pod> = world.pods.iter().map(Arc::as_ref).filter(of_others).collect();
+    plan.confirm_owned_by(others.clone(), world.deployment.namespace(), Some(selector.to_string()), seen);
 }
 
 /// Deletes the oldest revisions beyond `revisionHistoryLimit`, only those without Pods.

@@ -37,6 +37,8 @@ pub(crate) struct Sets {
 #[derive(Clone, Debug)]
 struct Set {
     uid: String,
+    /// Uid of its controller; empty without one.
+    owner: String,
     is_marked: bool,
     size: i64,
     active: i64,
@@ -67,6 +69,11 @@ impl Sets {
             (before.is_none_or(|before| before.size != set.size)).then(|| (name.clone(), set.uid.clone()))
         };
         let sized: Vec<(String, String)> = self.now.iter().filter_map(sized).collect();
+        let taken_over = self.now.iter().filter(|(name, set)| {
+            !set.owner.is_empty()
+                && then.get(*name).is_some_and(|then| then.uid == set.uid && then.owner.is_empty())
+        });
+        self.late_sets.extend(taken_over.map(|(_, set)| (set.uid.clone(), now)));
         for (name, uid) in sized {
             // Somebody else's change came between the list and this.
             let is_late = |((instance, asked), list): (&(usize, String), &Instant)| {
@@ -144,5 +151,11 @@ fn state(world: &World, set: &Value) -> Set {
     let pods = world.all(PODS).filter(|pod| controller_uid(pod) == uid(set));
     let active = pods.filter(|pod| !is_over(pod) && !is_marked(pod)).count() as i64;
     let size = set["spec"]["replicas"].as_i64().unwrap_or(1);
-    Set { uid: uid(set).to_owned(), is_marked: is_marked(set), size, active }
+    Set {
+        uid: uid(set).to_owned(),
+        owner: controller_uid(set).to_owned(),
+        is_marked: is_marked(set),
+        size,
+        active,
+    }
 }
