@@ -33,8 +33,8 @@ pub struct Queue {
     again: HashMap<Key, Instant>,
     failures: HashMap<Key, u32>,
     conflicts: HashMap<Key, u32>,
-    /// When the passes that wrote are paid for, at one in [`WRITES_PACE`].
-    paid: HashMap<Key, Instant>,
+    /// When the passes that wrote are paid for, at one in [`WRITES_PACE`], and whether it was told that the key is slow.
+    paid: HashMap<Key, (Instant, bool)>,
     /// How many of `paid` make it worth a look which are over.
     paid_max: usize,
     /// Keeps keys apart that are due at the same instant, first come first served.
@@ -119,19 +119,21 @@ impl Queue {
 
     /// Counts a pass over the key that wrote. `true`: it has used up its burst, and is slowed down from now on.
     pub fn wrote(&mut self, key: &Key, now: Instant) -> bool {
-        let paid = self.paid.get(key).copied().unwrap_or(now);
-        self.paid.insert(key.clone(), paid.max(now) + WRITES_PACE);
+        let before = self.paid.get(key).copied().filter(|(paid, _)| *paid > now);
+        let (paid, told) = before.unwrap_or((now, false));
+        let paid = paid + WRITES_PACE;
+        let is_slow = paid > now + WRITES_PACE * WRITES_BURST;
+        self.paid.insert(key.clone(), (paid, told || is_slow));
         if self.paid.len() > self.paid_max {
-            self.paid.retain(|_, paid| *paid > now);
+            self.paid.retain(|_, (paid, _)| *paid > now);
             self.paid_max = self.paid.len() * 2 + 64;
         }
-        let is_slow = |paid: Instant| paid > now + WRITES_PACE * WRITES_BURST;
-        !is_slow(paid) && is_slow(paid + WRITES_PACE)
+        is_slow && !told
     }
 
     /// When a key that has written much may have its next pass.
     fn free_at(&self, key: &Key) -> Option<Instant> {
-        self.paid.get(key)?.checked_sub(WRITES_PACE * WRITES_BURST)
+        self.paid.get(key)?.0.checked_sub(WRITES_PACE * WRITES_BURST)
     }
 
     /// How often the key failed in a row.
