@@ -10,9 +10,9 @@ use super::scenario::{Apps, shared};
 dodai_apiserver::seeded_getrandom!();
 
 /// Seeds of an ordinary test run; `DODAI_SIM_RUNS` asks for more, `DODAI_SIM_SEED` for one.
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 300;
 /// Of the sweep over all faults at all points, each so-manieth run is done in an ordinary test run.
-const SWEEP_EVERY: usize = 499;
+const SWEEP_EVERY: usize = 199;
 /// Seeds within which a planted mistake must show.
 const PLANTED_SEEDS: u64 = 40;
 /// Seeds of the proof that runs can be had again.

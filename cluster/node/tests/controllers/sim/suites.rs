@@ -12,7 +12,7 @@ use super::roll_outs::RollOuts;
 dodai_apiserver::seeded_getrandom!();
 
 /// Seeds of an ordinary test run; `DODAI_SIM_RUNS` asks for more, `DODAI_SIM_SEED` for one.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 80;
 /// Of the sweep over all faults at all points, each so-manieth run is done in an ordinary test run.
 const SWEEP_EVERY: usize = 2503;
 /// Seeds within which a planted mistake must show.
