@@ -154,7 +154,7 @@ async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
             Error::Action { verb: "list", kind: kind(), name: namespace.clone(), source: Box::new(source) }
         })?;
     if owned.no_orphans
-        && let Some(orphan) = list.items.iter().find(|object| is_orphan(*object))
+        && let Some(orphan) = list.items.iter().find(|object| is_orphan(object))
     {
         return Err(Error::Changed { kind: kind(), name: orphan.name_any() });
     }

@@ -387,15 +387,32 @@ fn replicas(deployment: &Deployment) -> i32 {
 
 /// Puts the Services and Deployments of `release` in place; returns the Deployments as they must be.
 fn ensure(world: &World, release: &Release, app: &App, attempt: u32, plan: &mut Plan) -> Vec<Deployment> {
+    let mut changes = Plan::none();
     for service in objects::services(release, app) {
         let current = world.services.iter().find(|current| current.name_any() == service.name_any());
-        plan.ensure(current.map(Arc::as_ref), &service);
+        changes.ensure(current.map(Arc::as_ref), &service);
     }
     let wanted = objects::deployments(release, app, attempt);
     for deployment in &wanted {
-        plan.ensure(current(world, deployment), deployment);
+        changes.ensure(current(world, deployment), deployment);
     }
+    carry_out(world, changes, plan);
     wanted
+}
+
+/// Adds changes of what serves. They hold only while this Release is what it was seen to be and nobody else took the Lease:
+/// with a cache that is late two Releases would undo each other's changes.
+fn carry_out(world: &World, changes: Plan, plan: &mut Plan) {
+    if changes.actions.is_empty() {
+        return;
+    }
+    if plan.actions.is_empty() {
+        plan.confirm(world.release.as_ref());
+        if let Some(lease) = &world.lease {
+            plan.confirm(lease.as_ref());
+        }
+    }
+    plan.actions.extend(changes.actions);
 }
 
 fn current<'a>(world: &'a World, wanted: &Deployment) -> Option<&'a Deployment> {
@@ -542,9 +559,10 @@ fn remove_surplus(world: &World, release: &Release, plan: &mut Plan) {
     }
     let keep: Vec<String> =
         release.spec.processes.keys().map(|process| format!("{}-{process}", release.spec.app)).collect();
+    let mut changes = Plan::none();
     for deployment in &world.deployments {
         if !keep.contains(&deployment.name_any()) && deployment.metadata.deletion_timestamp.is_none() {
-            plan.delete(deployment.as_ref());
+            changes.delete(deployment.as_ref());
         }
     }
     for service in &world.services {
@@ -552,9 +570,10 @@ fn remove_surplus(world: &World, release: &Release, plan: &mut Plan) {
         let has_ports = process.and_then(|process| Some((process, release.spec.processes.get(process)?)));
         let is_wanted = has_ports.is_some_and(|(name, process)| !objects::ports(name, process).is_empty());
         if !is_wanted && service.metadata.deletion_timestamp.is_none() {
-            plan.delete(service.as_ref());
+            changes.delete(service.as_ref());
         }
     }
+    carry_out(world, changes, plan);
 }
 
 /// When the phase was entered in this attempt.
