@@ -348,7 +348,12 @@ impl Seen {
         } else {
             None
         };
-        let missing = number(&spec["completions"]) - succeeded.len() as i64;
+        // Of two Pods that were made late for the same index both may succeed.
+        let done = match is_indexed(job) {
+            true => succeeded.iter().filter_map(|(_, index)| *index).collect::<BTreeSet<i64>>().len(),
+            false => succeeded.len(),
+        };
+        let missing = number(&spec["completions"]) - done as i64;
         let room = missing.min(number(&spec["parallelism"])) - live.len() as i64;
         let busy =
             live.iter().filter_map(|pod| index(pod)).chain(succeeded.iter().filter_map(|(_, index)| *index));
