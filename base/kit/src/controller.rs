@@ -358,9 +358,7 @@ fn settle(
         Ok(Passed { next, writes }) => {
             queue.succeeded(&key);
             if writes > 0 && queue.wrote(&key, now) {
-                let message =
-                    "written again and again, and slowed down now: does somebody else write it too?";
-                tracing::warn!(controller, object = %key, "{message}");
+                tracing::warn!(controller, object = %key, "slowed down: it is written again and again, perhaps against somebody else");
             }
             queue.done(key, next.map(|next| now + next));
         }

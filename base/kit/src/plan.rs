@@ -340,6 +340,8 @@ impl Plan {
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
                 Action::Confirm(target, version) => json!({"confirm":
                     format!("{} {} version {version}", target.resource.kind, target.display_name())}),
+                Action::ConfirmOwned(owned) if owned.no_orphans => json!({"confirmOwned":
+                    {"kind": owned.resource.kind, "owner": owned.owners(), "seen": owned.seen, "noOrphans": true}}),
                 Action::ConfirmOwned(owned) => json!({"confirmOwned":
                     {"kind": owned.resource.kind, "owner": owned.owners(), "seen": owned.seen}}),
                 Action::ConfirmGone(target) => json!({"confirmGone":

@@ -115,6 +115,11 @@ pub(super) fn plan(world: &World) -> Plan {
 }
 
 impl World {
+    /// All Releases of the App, this one last.
+    fn releases(&self) -> impl Iterator<Item = &Arc<Release>> {
+        self.siblings.iter().chain(std::iter::once(&self.release))
+    }
+
     fn is_newest(&self) -> bool {
         self.siblings.last().is_none_or(|newest| newest.spec.number < self.release.spec.number)
     }
@@ -191,20 +196,12 @@ fn pending(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> Step {
 /// ended (an end is never taken back without a new attempt, which needs the Lease anew), and the App's Releases are those that
 /// were seen. Of two that try, the version of the Lease lets one through.
 fn take_lease(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> String {
-    let waits = !planted::is(Bug::ReleaseDoesNotWait);
-    if let Some(holder) = lease_holder(world).filter(|holder| waits && !holder.phase().is_settled()) {
-        return format!("release {} holds it", holder.name_any());
-    }
-    let uid = app.uid().unwrap_or_default();
-    let owner = world.lease.as_ref().and_then(|lease| controller_of(lease.as_ref()));
-    if owner.is_some_and(|owner| waits && owner.uid != uid) {
-        // It goes with its App; taken over, it would go while somebody relies on it.
-        return "the Lease of an App of this name that was deleted is still there".to_owned();
-    }
-    if waits {
-        let all = world.siblings.iter().chain(std::iter::once(&world.release)).map(Arc::as_ref);
+    if !planted::is(Bug::ReleaseDoesNotWait) {
+        if let Some(why) = lease_is_taken(world, app) {
+            return why;
+        }
         let selector = format!("{LABEL_APP}={}", world.release.spec.app);
-        plan.confirm_owned(app, Some(selector), all, true);
+        plan.confirm_owned(app, Some(selector), world.releases().map(Arc::as_ref), true);
     }
     let lease = objects::lease(&world.release, app, attempt, world.lease.as_deref(), world.now);
     // A replace against the version that was seen, or a create: of two that try, one gets it.
@@ -213,6 +210,17 @@ fn take_lease(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> String
         None => plan.create(&lease),
     }
     String::new()
+}
+
+/// Why the Lease is nobody's to take yet.
+fn lease_is_taken(world: &World, app: &App) -> Option<String> {
+    if let Some(holder) = lease_holder(world).filter(|holder| !holder.phase().is_settled()) {
+        return Some(format!("release {} holds it", holder.name_any()));
+    }
+    // It goes with its App; taken over, it would go while somebody relies on it.
+    let owner = controller_of(world.lease.as_deref()?)?;
+    (app.uid().as_ref() != Some(&owner.uid))
+        .then(|| "the Lease of an App of this name that was deleted is still there".to_owned())
 }
 
 /// The sibling whose present attempt holds the Lease.
@@ -325,13 +333,11 @@ fn migrating(world: &World, attempt: u32, plan: &mut Plan) -> Step {
 
 /// The Release, or the earlier attempt of this one, for which the command of this identity succeeded.
 fn succeeded_before(world: &World, identity: &str) -> Option<String> {
-    let all = world.siblings.iter().chain(std::iter::once(&world.release));
-    all.filter(|release| {
+    let mut all = world.releases().filter(|release| {
         let migration = release.status.as_ref().and_then(|status| status.migration.as_ref());
         migration.is_some_and(|migration| migration.identity == identity && migration.outcome != "Failed")
-    })
-    .map(|release| release.name_any())
-    .next()
+    });
+    all.next().map(|release| release.name_any())
 }
 
 enum Outcome {

@@ -26,7 +26,7 @@ const MARKER: &str = "correct-horse-battery-staple";
 /// Steps that a run may leave out.
 const LESS_MAX: u32 = 8;
 
-/// Made once: deriving the schemas takes longer than all else that sets a run up.
+/// Made once for all runs: deriving the schemas is a good part of what setting one up costs.
 static DEFINITIONS: LazyLock<[CustomResourceDefinition; 2]> = LazyLock::new(|| [App::crd(), Release::crd()]);
 
 /// The scenario; one value is one run.
