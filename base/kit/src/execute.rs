@@ -15,14 +15,14 @@ use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::{ApiResource, Request};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, Resource};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::controller::Context;
 use crate::error::Error;
-use crate::plan::{Action, Object, Owned, Plan, Target, controller_of};
-use crate::view::is_controlled_by;
+use crate::owned::Owned;
+use crate::plan::{Action, Object, Plan, Target, display_name};
 
 /// Longest message of an event, in bytes (an Event's note is limited to 1 kB upstream).
 const EVENT_MESSAGE_BYTES_MAX: usize = 1000;
@@ -148,34 +148,17 @@ fn changed(target: &Target) -> Error {
 async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
     let kind = || owned.resource.kind.clone();
     let namespace = owned.namespace.clone().unwrap_or_default();
-    let params = ListParams { label_selector: owned.selector.clone(), ..ListParams::default() };
+    let params = ListParams { label_selector: owned.selector(), ..ListParams::default() };
     let list =
         api(client, &owned.resource, owned.namespace.as_deref()).list(&params).await.map_err(|source| {
             Error::Action { verb: "list", kind: kind(), name: namespace.clone(), source: Box::new(source) }
         })?;
-    if owned.no_orphans
-        && let Some(orphan) = list.items.iter().find(|object| is_orphan(object))
-    {
-        return Err(Error::Changed { kind: kind(), name: orphan.name_any() });
-    }
-    let mut missing = owned.seen.clone();
-    let is_owned =
-        |object: &&DynamicObject| owned.owners.iter().any(|owner| is_controlled_by(*object, owner));
-    for object in list.items.iter().filter(is_owned) {
-        let version = object.metadata.resource_version.as_ref();
-        match missing.remove(&object.uid().unwrap_or_default()) {
-            Some(seen) if seen.is_none() || seen.as_ref() == version => {}
-            _ => return Err(Error::Changed { kind: kind(), name: object.name_any() }),
+    match owned.differs(list.items.iter().map(|object| &object.metadata)) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Error::Changed { kind: kind(), name: display_name(owned.namespace.as_deref(), &name) })
         }
     }
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(Error::Changed { kind: kind(), name: namespace }),
-    }
-}
-
-fn is_orphan(object: &DynamicObject) -> bool {
-    controller_of(object).is_none() && object.metadata.deletion_timestamp.is_none()
 }
 
 async fn delete(client: &Client, target: &Target) -> Result<(), Error> {

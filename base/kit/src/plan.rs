@@ -1,6 +1,5 @@
 //! What a controller wants: a list of actions, a status, and when to look again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cache::Kind;
+use crate::owned::Owned;
 
 /// The whole decision of one pass. An empty plan (no actions, a status that is already there) means: nothing to do.
 #[derive(Clone, Debug, Default)]
@@ -62,49 +62,6 @@ impl Action {
     /// Whether it may change something, and does not only ask.
     pub fn is_write(&self) -> bool {
         !matches!(self, Action::Confirm(..) | Action::ConfirmOwned(_) | Action::ConfirmGone(_))
-    }
-}
-
-/// The objects of one kind that an owner, or several together, were seen to control.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Owned {
-    /// Group, version, kind and plural.
-    pub resource: ApiResource,
-    /// Where they are; absent for kinds without namespace.
-    pub namespace: Option<String>,
-    /// A label selector that they all match, so that others need not be read.
-    pub selector: Option<String>,
-    /// The uids of the owner, or of several.
-    pub owners: BTreeSet<String>,
-    /// Their uids, with the version where it matters.
-    pub seen: BTreeMap<String, Option<String>>,
-    /// One that matches the selector, has no controller and is not being deleted must not be there either: it is taken over
-    /// first.
-    pub no_orphans: bool,
-}
-
-impl Owned {
-    /// The owners, for people.
-    pub fn owners(&self) -> String {
-        self.owners.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Whether exactly these of the kind's objects are controlled by the owner, in the versions that matter. For worlds of
-    /// tests that carry out plans themselves.
-    pub fn is_exactly<'a>(&self, objects: impl IntoIterator<Item = &'a Value>) -> bool {
-        let text = |object: &Value, field: &str| object["metadata"][field].as_str().map(str::to_owned);
-        let is_owned = |object: &&Value| {
-            let mut owners = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-            owners.any(|owner| {
-                owner["controller"] == true
-                    && owner["uid"].as_str().is_some_and(|uid| self.owners.contains(uid))
-            })
-        };
-        let mut missing = self.seen.clone();
-        objects.into_iter().filter(is_owned).all(|object| {
-            let seen = missing.remove(&text(object, "uid").unwrap_or_default());
-            seen.is_some_and(|seen| seen.is_none() || seen == text(object, "resourceVersion"))
-        }) && missing.is_empty()
     }
 }
 
@@ -250,51 +207,18 @@ impl Plan {
         self.actions.push(Action::Confirm(Target::of(object), version));
     }
 
-    /// Adds [`Action::ConfirmOwned`]: the objects of `K` that `owner` controls are these, with `versions` in the
-    /// versions that were seen.
-    pub fn confirm_owned<'a, O: Kind, K: Kind>(
-        &mut self,
-        owner: &O,
-        selector: Option<String>,
-        seen: impl IntoIterator<Item = &'a K>,
-        versions: bool,
-    ) {
-        let version = |object: &K| object.resource_version().filter(|_| versions);
-        let seen = seen.into_iter().map(|object| (object.uid().unwrap_or_default(), version(object)));
-        self.actions.push(Action::ConfirmOwned(Owned {
-            resource: ApiResource::erase::<K>(&()),
-            namespace: owner.namespace(),
-            selector,
-            owners: owner.uid().into_iter().collect(),
-            seen: seen.collect(),
-            no_orphans: false,
-        }));
+    /// Adds [`Action::ConfirmOwned`].
+    pub fn confirm_owned(&mut self, owned: Owned) {
+        self.actions.push(Action::ConfirmOwned(owned));
     }
 
-    /// Lets the last [`Action::ConfirmOwned`] hold only while there is nothing to take over.
-    pub fn and_no_orphans(&mut self) {
-        if let Some(Action::ConfirmOwned(owned)) = self.actions.last_mut() {
-            owned.no_orphans = true;
-        }
-    }
-
-    /// Adds [`Action::ConfirmOwned`]: these owners, all in `namespace`, control no other objects of `K` than these, in
-    /// whatever version.
-    pub fn confirm_owned_by<'a, K: Kind>(
-        &mut self,
-        owners: BTreeSet<String>,
-        namespace: Option<String>,
-        selector: Option<String>,
-        seen: impl IntoIterator<Item = &'a K>,
-    ) {
-        self.actions.push(Action::ConfirmOwned(Owned {
-            resource: ApiResource::erase::<K>(&()),
-            namespace,
-            selector,
-            owners,
-            seen: seen.into_iter().map(|object| (object.uid().unwrap_or_default(), None)).collect(),
-            no_orphans: false,
-        }));
+    /// Adds [`Action::ConfirmOwned`], and then [`Action::Confirm`] of the owner.
+    ///
+    /// In this order both hold at one moment, that of the list: an owner that is unchanged later was unchanged then. The other
+    /// way round, an object may have come and gone between the two, and the owner have changed.
+    pub fn confirm_with<O: Kind>(&mut self, owner: &O, owned: Owned) {
+        self.confirm_owned(owned);
+        self.confirm(owner);
     }
 
     /// Adds [`Action::ConfirmGone`] for the owner of an object in `namespace` that an owner reference names.
@@ -340,10 +264,7 @@ impl Plan {
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
                 Action::Confirm(target, version) => json!({"confirm":
                     format!("{} {} version {version}", target.resource.kind, target.display_name())}),
-                Action::ConfirmOwned(owned) if owned.no_orphans => json!({"confirmOwned":
-                    {"kind": owned.resource.kind, "owner": owned.owners(), "seen": owned.seen, "noOrphans": true}}),
-                Action::ConfirmOwned(owned) => json!({"confirmOwned":
-                    {"kind": owned.resource.kind, "owner": owned.owners(), "seen": owned.seen}}),
+                Action::ConfirmOwned(owned) => json!({"confirmOwned": owned.to_json()}),
                 Action::ConfirmGone(target) => json!({"confirmGone":
                     format!("{} {} uid {}", target.resource.kind, target.display_name(), target.uid)}),
             })

@@ -60,14 +60,11 @@ impl Controller for DeploymentController {
             sets.into_iter().partition(|set| is_controlled_by(set.as_ref(), &uid));
         orphans.retain(|set| selects(deployment, set));
         sets.sort_by_key(|set| (set.metadata.creation_timestamp.clone(), set.name_any()));
-        let mut pods = Vec::new();
-        if !template::is_rolling(deployment) {
-            pods = view.list::<Pod>(namespace.as_deref());
-            pods.retain(|pod| {
-                let owner = controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
-                sets.iter().any(|set| set.metadata.uid.as_deref() == owner && owner.is_some())
-            });
-        }
+        let mut pods = view.list::<Pod>(namespace.as_deref());
+        pods.retain(|pod| {
+            let owner = controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
+            sets.iter().any(|set| set.metadata.uid.as_deref() == owner && owner.is_some())
+        });
         let names = view.list::<ReplicaSet>(namespace.as_deref()).iter().map(|set| set.name_any()).collect();
         World { now: view.now(), deployment: deployment.clone(), sets, orphans, names, pods }
     }

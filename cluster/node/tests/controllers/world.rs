@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use dodai_kit::{Action, Controller, Key, Objects, View};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Kind, namespace, name.
@@ -302,11 +304,11 @@ impl World {
                 Ok(is_new)
             }
             Action::ConfirmOwned(owned) => {
-                let is_same = owned.is_exactly(&self.of_kind(&owned.resource.kind));
-                if is_same {
-                    Ok(false)
-                } else {
-                    Err(format!("{} of {}", owned.resource.kind, owned.owners()))
+                let there = self.of_kind(&owned.resource.kind);
+                let there = there.iter().map(|object| ObjectMeta::deserialize(&object["metadata"]).unwrap());
+                match owned.differs(&there.collect::<Vec<_>>()) {
+                    None => Ok(false),
+                    Some(name) => Err(format!("{} {name} of {}", owned.resource.kind, owned.owners())),
                 }
             }
             Action::Confirm(target, version) => {

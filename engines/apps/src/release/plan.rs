@@ -14,13 +14,14 @@ use dodai_api::dodai::release::{Failure, Migration, ReleaseStatus};
 use dodai_api::names::{ANNOTATION_RETRY, LABEL_APP, LABEL_RELEASE};
 use dodai_api::{App, Release, ReleasePhase};
 use dodai_kit::plan::controller_of;
-use dodai_kit::{Plan, covers};
+use dodai_kit::{Owned, Plan, covers};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::ResourceExt;
+use kube::core::Selector;
 
 use super::{objects, pods};
 use crate::identity;
@@ -200,8 +201,9 @@ fn take_lease(world: &World, app: &App, attempt: u32, plan: &mut Plan) -> String
         if let Some(why) = lease_is_taken(world, app) {
             return why;
         }
-        let selector = format!("{LABEL_APP}={}", world.release.spec.app);
-        plan.confirm_owned(app, Some(selector), world.releases().map(Arc::as_ref), true);
+        let selector = Selector::from_iter([(LABEL_APP.to_owned(), world.release.spec.app.clone())]);
+        let releases = world.releases().map(Arc::as_ref);
+        plan.confirm_owned(Owned::of::<Release>(app, Some(&selector)).unchanged(releases));
     }
     let lease = objects::lease(&world.release, app, attempt, world.lease.as_deref(), world.now);
     // A replace against the version that was seen, or a create: of two that try, one gets it.

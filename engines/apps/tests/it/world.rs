@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use dodai_kit::{Action, Objects, Plan};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(crate) type Id = (String, String);
@@ -165,7 +167,11 @@ impl World {
             Action::Confirm(target, version) => self
                 .get(&target.resource.kind, &target.name)
                 .is_some_and(|object| object["metadata"]["resourceVersion"] == **version),
-            Action::ConfirmOwned(owned) => owned.is_exactly(&self.all(&owned.resource.kind)),
+            Action::ConfirmOwned(owned) => {
+                let there = self.all(&owned.resource.kind);
+                let there = there.iter().map(|object| ObjectMeta::deserialize(&object["metadata"]).unwrap());
+                owned.differs(&there.collect::<Vec<_>>()).is_none()
+            }
             Action::ConfirmGone(_) | Action::CreateNew(_) => unreachable!("not in this engine's plans"),
             Action::Create(object) => {
                 self.create(object.value.clone());

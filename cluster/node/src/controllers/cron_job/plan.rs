@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
+use dodai_kit::{Owned, Plan};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
@@ -145,7 +145,8 @@ fn run(plan: &mut Plan, world: &World, spec: &CronJobSpec, status: &mut CronJobS
         return wait(plan, world, &schedule, &zone);
     }
     if policy != "Allow" && !planted::is(Bug::CronJobForgetsWhatRuns) {
-        plan.confirm_owned(world.cron.as_ref(), None, world.jobs.iter().map(Arc::as_ref), true);
+        let jobs = world.jobs.iter().map(Arc::as_ref);
+        plan.confirm_owned(Owned::of::<Job>(world.cron.as_ref(), None).unchanged(jobs));
     }
     plan.confirm(world.cron.as_ref());
     if policy == "Replace" {

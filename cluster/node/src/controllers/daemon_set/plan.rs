@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
+use dodai_kit::{Owned, Plan};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -111,10 +111,8 @@ pub(super) fn plan(world: &World) -> Plan {
             });
         } else {
             if !planted::is(Bug::DaemonSetMakesUnconfirmed) {
-                plan.confirm(set);
-                let selected = world.pods.iter().map(Arc::as_ref);
-                let selected = selected.filter(|pod| selector::selects(&selector, pod.labels()));
-                plan.confirm_owned(set, Some(selector.to_string()), selected, true);
+                let pods = world.pods.iter().map(Arc::as_ref);
+                plan.confirm_with(set, Owned::of::<Pod>(set, Some(&selector)).unchanged(pods));
             }
             changes.actions.truncate(BURST_MAX);
             plan.actions.append(&mut changes.actions);

@@ -55,6 +55,11 @@ pub(super) fn shrink_old(
     if planted::is(Bug::RollOutForgetsAvailable) {
         return old.iter().filter(|set| size(set) > 0).map(|set| (set.clone(), 0)).collect();
     }
+    // What is available of a ReplicaSet that has not looked at its new size is not known: it may have shrunk and grown again,
+    // and its Pods be on their way out. Upstream does not ask.
+    if old.iter().chain([new]).any(|set| !is_observed(set)) {
+        return Vec::new();
+    }
     let (_, unavailable) = template::limits(deployment);
     let min_available = template::replicas(spec) - unavailable;
     let new_missing = size(new) - available(new);
@@ -78,12 +83,14 @@ pub(super) fn shrink_old(
     changed.map(|(set, wanted)| (set.clone(), wanted)).collect()
 }
 
-/// New sizes after `spec.replicas` changed, or while paused: in proportion, so that no template gains over another.
+/// New sizes after `spec.replicas` changed, or while paused: in proportion, so that no template gains over another; nothing
+/// for the old ones if the new one [`is_saturated`].
 pub(super) fn scaled(
     deployment: &Deployment,
     spec: &DeploymentSpec,
     new: Option<&Arc<ReplicaSet>>,
     old: &[Arc<ReplicaSet>],
+    is_saturated: bool,
 ) -> Vec<Resize> {
     let replicas = template::replicas(spec);
     let all: Vec<Arc<ReplicaSet>> = old.iter().chain(new).cloned().collect();
@@ -94,9 +101,7 @@ pub(super) fn scaled(
         [only] => return vec![(only.clone(), replicas)],
         _ => {}
     }
-    if let Some(new) = new
-        && is_saturated(new, replicas)
-    {
+    if let Some(new) = new.filter(|_| is_saturated) {
         let old = old.iter().filter(|set| size(set) > 0);
         return old.map(|set| (set.clone(), 0)).chain([(new.clone(), replicas)]).collect();
     }
@@ -129,7 +134,7 @@ pub(super) fn scaled(
 }
 
 /// Whether the new ReplicaSet alone is what the Deployment asks for.
-fn is_saturated(new: &ReplicaSet, replicas: i32) -> bool {
+pub(super) fn is_saturated(new: &ReplicaSet, replicas: i32) -> bool {
     let available = new.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
     size(new) == replicas && super::replica_sets::desired_then(new) == Some(replicas) && available == replicas
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dodai_kit::Plan;
+use dodai_kit::{Owned, Plan};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +13,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::count::{Counts, count};
 use super::policy::{self, Verdict};
 use super::{has_condition, indexes, is_finished, pod};
-use kube::ResourceExt;
 
 use crate::controllers::planted::{self, Bug};
 use crate::controllers::replica_set::{self, count_nonzero, goes_before};
@@ -128,14 +127,13 @@ fn confirm_numbers(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Coun
     }
     if counts.vanished > 0 {
         // Another instance may have made them since, or counted them.
-        plan.confirm(world.job.as_ref());
-        confirm_pods(plan, world, spec, false);
+        plan.confirm_with(world.job.as_ref(), with_pods(world, spec, false));
     } else if counts.appeared {
         // One that is seen to run may have been counted long ago; written down as running, it would be missed later.
-        confirm_pods(plan, world, spec, true);
+        plan.confirm_owned(with_pods(world, spec, true));
     } else if counts.forgotten {
         // One that is not seen yet is still there, with its finalizer, to be counted once more.
-        confirm_pods(plan, world, spec, false);
+        plan.confirm_owned(with_pods(world, spec, false));
     }
 }
 
@@ -400,10 +398,10 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
         None => numbered_pods(world, counts, missing),
     };
     if !new.is_empty() && !planted::is(Bug::JobMakesUnconfirmed) {
-        plan.confirm(world.job.as_ref());
         if !counts.appeared && !counts.forgotten {
-            confirm_pods(plan, world, spec, false);
+            plan.confirm_owned(with_pods(world, spec, false));
         }
+        plan.confirm(world.job.as_ref());
         plan.again_in(RECHECK);
     }
     for pod in new {
@@ -412,12 +410,11 @@ fn run(plan: &mut Plan, world: &World, spec: &JobSpec, counts: &Counts) {
 }
 
 /// The Job has the Pods that were seen, and no others.
-fn confirm_pods(plan: &mut Plan, world: &World, spec: &JobSpec, versions: bool) {
+fn with_pods(world: &World, spec: &JobSpec, unchanged: bool) -> Owned {
     let selector = spec.selector.as_ref().and_then(selector::of_workload);
-    let is_selected =
-        |pod: &&Pod| selector.as_ref().is_none_or(|selector| selector::selects(selector, pod.labels()));
-    let selected = world.pods.iter().map(Arc::as_ref).filter(is_selected);
-    plan.confirm_owned(world.job.as_ref(), selector.as_ref().map(ToString::to_string), selected, versions);
+    let pods = world.pods.iter().map(Arc::as_ref);
+    let owned = Owned::of::<Pod>(world.job.as_ref(), selector.as_ref());
+    if unchanged { owned.unchanged(pods) } else { owned.seen(pods) }
 }
 
 /// Deletes Pods beyond what is wanted; marks them first, so that their end counts as nobody's failure.
@@ -429,8 +426,7 @@ fn remove(
     marked: &[&Arc<Pod>],
     wanted: usize,
 ) {
-    plan.confirm(world.job.as_ref());
-    confirm_pods(plan, world, spec, true);
+    plan.confirm_with(world.job.as_ref(), with_pods(world, spec, true));
     for pod in marked {
         plan.delete(pod.as_ref());
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dodai_kit::plan::controller_reference;
-use dodai_kit::{Kind, Plan};
+use dodai_kit::{Kind, Owned, Plan};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
@@ -61,16 +61,17 @@ impl<O: Kind> Core<'_, O> {
         }
         let counts = self.count(plan, &active, terminating.len());
         if plan.actions.is_empty() && self.observed != self.owner.meta().generation {
-            // A Deployment takes the first count under a new size at its word.
-            self.confirm_pods(plan, false);
+            // A Deployment takes the first count under a new size at its word, and lets others go for what is available.
+            plan.confirm_owned(self.as_seen(pods::is_ready));
         }
         counts
     }
 
-    fn confirm_pods(&self, plan: &mut Plan, versions: bool) {
-        let selected = self.pods.iter().map(Arc::as_ref);
-        let selected = selected.filter(|pod| selector::selects(&self.selector, pod.labels()));
-        plan.confirm_owned(self.owner, Some(self.selector.to_string()), selected, versions);
+    /// Its Pods are these and no others. In the versions that were seen are those that `rests_on`.
+    fn as_seen(&self, rests_on: impl Fn(&Pod) -> bool) -> Owned {
+        let pods = self.pods.iter().map(Arc::as_ref);
+        let (unchanged, seen): (Vec<&Pod>, Vec<&Pod>) = pods.partition(|pod| rests_on(pod));
+        Owned::of::<Pod>(self.owner, Some(&self.selector)).unchanged(unchanged).seen(seen)
     }
 
     /// Lets go of Pods that are no longer selected, and takes over those that are and have no controller.
@@ -99,8 +100,7 @@ impl<O: Kind> Core<'_, O> {
                 let (name, uid) = (self.owner.name_any(), self.owner.uid().unwrap_or_default());
                 let taken = self.names.iter().map(String::as_str).collect();
                 if !planted::is(Bug::ReplicaSetMakesUnconfirmed) {
-                    plan.confirm(self.owner);
-                    self.confirm_pods(plan, false);
+                    plan.confirm_with(self.owner, self.as_seen(|_| false));
                 }
                 for pod in names::free_names(&name, &uid, count, &taken) {
                     let owner = controller_reference(self.owner);
@@ -112,8 +112,7 @@ impl<O: Kind> Core<'_, O> {
                 let count = (active.len() - wanted).min(BURST_MAX);
                 let mut ranked: Vec<&Arc<Pod>> = active.to_vec();
                 ranked.sort_by(|a, b| goes_before(a, b, self.now));
-                plan.confirm(self.owner);
-                self.confirm_pods(plan, true);
+                plan.confirm_with(self.owner, self.as_seen(|_| true));
                 for pod in &ranked[..count] {
                     plan.delete(pod.as_ref());
                 }

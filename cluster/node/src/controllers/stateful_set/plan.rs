@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use dodai_kit::Plan;
 use dodai_kit::plan::controller_reference;
+use dodai_kit::{Owned, Plan};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -217,10 +217,8 @@ impl<'a> Pass<'a> {
         }
         // Every decision rests on all Pods: it holds while none of them changed.
         let set = self.world.set.as_ref();
-        plan.confirm(set);
-        let selected = self.world.pods.iter().map(Arc::as_ref);
-        let selected = selected.filter(|pod| selector::selects(&self.selector, pod.labels()));
-        plan.confirm_owned(set, Some(self.selector.to_string()), selected, true);
+        let pods = self.world.pods.iter().map(Arc::as_ref);
+        plan.confirm_with(set, Owned::of::<Pod>(set, Some(&self.selector)).unchanged(pods));
         changes.actions.truncate(BURST_MAX);
         plan.actions.append(&mut changes.actions);
     }

@@ -44,8 +44,8 @@ struct Seen {
     jobs: BTreeMap<String, Record>,
     /// How each Job that there is stands, by name.
     states: BTreeMap<String, State>,
-    /// What an instance could know of a Job when it last read it, by instance and name. The one before, too: it may have
-    /// been read for another reason since.
+    /// What an instance could know of a Job when it last listed Pods, by instance and name. The one before, too: it may
+    /// have been for another reason since.
     looks: BTreeMap<(usize, String), [Look; 2]>,
 }
 
@@ -362,13 +362,14 @@ impl Seen {
 
     fn call(&mut self, call: &Call) {
         let named = call.named();
-        // Whoever asks for metadata alone asks whether the Job is gone, and makes no Pods.
-        if call.verb() == "get" && named.resource == JOBS && !call.wants_metadata() {
-            let states = self.states.get(&named.name).cloned().into_iter().collect();
-            let look = Look { at: Some(Instant::now()), states, asked: BTreeMap::new() };
-            let looks = self.looks.entry((call.instance, named.name)).or_default();
-            looks.swap(0, 1);
-            looks[0] = look;
+        if call.verb() == "list" && named.resource == PODS {
+            for (name, state) in &self.states {
+                let look =
+                    Look { at: Some(Instant::now()), states: vec![state.clone()], asked: BTreeMap::new() };
+                let looks = self.looks.entry((call.instance, name.clone())).or_default();
+                looks.swap(0, 1);
+                looks[0] = look;
+            }
         } else if call.verb() == "create" && named.resource == PODS {
             let pod = call.json();
             let owner = kubelet::controller(&pod).cloned().unwrap_or_default();

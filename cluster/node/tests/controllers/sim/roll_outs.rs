@@ -6,7 +6,9 @@
 //! - A Pod that is made has room in its ReplicaSet, or is `late`: it had room when its instance last read the ReplicaSet, and
 //!   somebody was faster since. Late Pods are counted by nobody's bound, and must be right by the first rule.
 //! - A ready Pod is deleted by a controller only while enough stay ready. Each Pod that stopped being ready in the last
-//!   [`WINDOW`] without a controller asking for it (it failed, a person deleted it) may be missing from that.
+//!   [`WINDOW`] without a controller asking for it (it failed, a person deleted it) may be missing from that; and so may each
+//!   that was taken over in that time, alone or with its ReplicaSet: nobody relied on it. Nor is it counted by `most`.
+//!   And each that came to serve after its ReplicaSet's size had been decided from the Pods that were there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -55,6 +57,8 @@ struct Seen {
     deployments: BTreeMap<String, Record>,
     /// Uids of Pods whose deletion a controller asked for.
     asked: BTreeSet<String>,
+    /// When Pods were taken over, alone or with their ReplicaSet, by uid.
+    taken: BTreeMap<String, Instant>,
 }
 
 #[derive(Default)]
@@ -63,7 +67,8 @@ struct Record {
     bounds: Vec<(Bounds, Option<Instant>)>,
     /// When Pods stopped being ready by themselves.
     losses: Vec<Instant>,
-    ready: BTreeSet<String>,
+    /// Ready Pods: of which ReplicaSet, and since when.
+    ready: BTreeMap<String, (String, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,6 +314,11 @@ fn pods_of<'a>(world: &'a World, deployment: &Value) -> Vec<&'a Value> {
     world.all(PODS).filter(of).collect()
 }
 
+/// Whether it happened to this one not long ago.
+fn is_recent(times: &BTreeMap<String, Instant>, uid: &str) -> bool {
+    times.get(uid).is_some_and(|at| Record::within(*at))
+}
+
 impl Seen {
     fn always(&mut self, change: &Change<'_>) -> Result<(), String> {
         let world = change.after;
@@ -316,10 +326,14 @@ impl Seen {
         if let (DEPLOYMENTS, Some(deployment)) = (change.id.resource.as_str(), after) {
             self.remember(deployment);
         }
-        if let (PODS, Some(before), Some(after)) = (change.id.resource.as_str(), before, after) {
+        if let (PODS | SETS, Some(before), Some(after)) = (change.id.resource.as_str(), before, after) {
             let (old, new) = (controller_uid(before), controller_uid(after));
             if uid(before) == uid(after) && !old.is_empty() && !new.is_empty() && old != new {
-                return Err(format!("{} was taken from one ReplicaSet by another", name(after)));
+                return Err(format!("{} was taken from its owner by another", name(after)));
+            }
+            if old.is_empty() && !new.is_empty() {
+                let pods = world.all(PODS).filter(|pod| controller_uid(pod) == uid(after));
+                self.taken.extend(pods.chain([after]).map(|taken| (uid(taken).to_owned(), Instant::now())));
             }
         }
         if let (PODS, None, Some(pod)) = (change.id.resource.as_str(), before, after) {
@@ -349,9 +363,9 @@ impl Seen {
             return Ok(());
         };
         let Some(record) = self.deployments.get(uid(deployment)) else { return Ok(()) };
-        let pods = pods_of(world, deployment)
-            .into_iter()
-            .filter(|pod| self.sets.is_made(pod) && !self.sets.is_late(pod));
+        let pods = pods_of(world, deployment).into_iter().filter(|pod| {
+            self.sets.is_made(pod) && !self.sets.is_late(pod) && !is_recent(&self.taken, uid(pod))
+        });
         let pods: Vec<&Value> = pods.collect();
         let active = pods.iter().filter(|pod| !is_marked(pod)).count() as i64;
         if active > record.most() {
@@ -367,13 +381,22 @@ impl Seen {
     fn enough_are_ready(&mut self, world: &World) -> Result<(), String> {
         for deployment in world.all(DEPLOYMENTS).filter(|deployment| !is_marked(deployment)) {
             let pods = pods_of(world, deployment).into_iter().filter(|pod| is_ready(pod) && !is_marked(pod));
-            let ready: BTreeSet<String> = pods.map(|pod| uid(pod).to_owned()).collect();
             let record = self.deployments.entry(uid(deployment).to_owned()).or_default();
-            let before = std::mem::replace(&mut record.ready, ready);
+            let mut before = std::mem::take(&mut record.ready);
+            for pod in pods {
+                let since = before.remove(uid(pod));
+                let since = since.unwrap_or_else(|| (controller_uid(pod).to_owned(), Instant::now()));
+                record.ready.insert(uid(pod).to_owned(), since);
+            }
             let mut deleted = false;
-            for lost in before.difference(&record.ready) {
+            for (lost, (set, since)) in &before {
+                let is_news = self.sets.is_news(set, *since);
                 let pod = by_uid(world, PODS, lost);
-                if self.asked.contains(lost) && pod.is_none_or(is_marked) {
+                if self.asked.contains(lost)
+                    && pod.is_none_or(is_marked)
+                    && !is_news
+                    && !is_recent(&self.taken, lost)
+                {
                     deleted = true;
                 } else {
                     record.losses.push(Instant::now());

@@ -19,7 +19,7 @@ pub(crate) const SETS: &str = "replicasets.apps";
 pub(crate) struct Sets {
     /// How each stands, by name.
     now: BTreeMap<String, Set>,
-    /// What an instance could know of one when it last read it, by instance and name.
+    /// What an instance could know of one when it last listed Pods, by instance and name.
     looks: BTreeMap<(usize, String), Look>,
     /// Uids of Pods that were made by a controller.
     made: BTreeSet<String>,
@@ -30,6 +30,12 @@ pub(crate) struct Sets {
     asked: BTreeMap<(usize, String), Instant>,
     /// When a ReplicaSet of this name was last made or got a size.
     sized: BTreeMap<String, Instant>,
+    /// When an instance last listed the Pods of a whole Deployment.
+    pod_lists: BTreeMap<usize, Instant>,
+    /// From what such list on an instance asks for a size, by instance and name.
+    weighed: BTreeMap<(usize, String), Instant>,
+    /// The Pods from which the size of a ReplicaSet follows were seen then, by its uid.
+    known: BTreeMap<String, Instant>,
     /// ReplicaSets that were made or grew too late, and since when, by uid.
     late_sets: BTreeMap<String, Instant>,
 }
@@ -40,6 +46,8 @@ struct Set {
     /// Uid of its controller; empty without one.
     owner: String,
     is_marked: bool,
+    /// What it selects by, as a query writes it.
+    labels: Vec<String>,
     size: i64,
     active: i64,
 }
@@ -81,8 +89,11 @@ impl Sets {
                 *asked == name && self.sized.iter().any(|(other, at)| at >= list && !own(other))
             };
             if self.asked.iter().any(is_late) {
-                self.late_sets.insert(uid, now);
+                self.late_sets.insert(uid.clone(), now);
             }
+            let lists = self.weighed.iter().filter(|((_, of), _)| *of == name).map(|(_, at)| *at);
+            self.known.extend(lists.min().map(|at| (uid, at)));
+            self.weighed.retain(|(_, of), _| *of != name);
             self.sized.insert(name, now);
         }
         for ((_, name), look) in self.looks.iter_mut().filter(|(_, look)| look.at == now) {
@@ -100,11 +111,18 @@ impl Sets {
             && named.subresource.is_empty()
             && let Some(list) = self.lists.get(&call.instance)
         {
-            self.asked.insert((call.instance, text(&call.json()["metadata"]["name"]).to_owned()), *list);
-        } else if call.verb() == "get" && named.resource == SETS {
-            let states = self.now.get(&named.name).cloned().into_iter().collect();
-            let look = Look { at: Instant::now(), states, asked: BTreeMap::new() };
-            self.looks.insert((call.instance, named.name), look);
+            let set = (call.instance, text(&call.json()["metadata"]["name"]).to_owned());
+            self.weighed.extend(self.pod_lists.get(&call.instance).map(|at| (set.clone(), *at)));
+            self.asked.insert(set, *list);
+        } else if call.verb() == "list" && named.resource == PODS {
+            let of_set = |set: &Set| set.labels.iter().all(|label| call.query.contains(label));
+            if !self.now.values().any(of_set) {
+                self.pod_lists.insert(call.instance, Instant::now());
+            }
+            for (name, set) in self.now.iter().filter(|(_, set)| of_set(set)) {
+                let look = Look { at: Instant::now(), states: vec![set.clone()], asked: BTreeMap::new() };
+                self.looks.insert((call.instance, name.clone()), look);
+            }
         } else if call.verb() == "create" && named.resource == PODS {
             let pod = call.json();
             let owner = controller(&pod).cloned().unwrap_or_default();
@@ -137,6 +155,11 @@ impl Sets {
         Ok(())
     }
 
+    /// Whether the size that its ReplicaSet has was decided when this Pod, ready since then, was not.
+    pub(crate) fn is_news(&self, set: &str, ready: Instant) -> bool {
+        self.known.get(set).is_some_and(|known| *known <= ready)
+    }
+
     pub(crate) fn is_made(&self, pod: &Value) -> bool {
         self.made.contains(uid(pod))
     }
@@ -151,7 +174,9 @@ fn state(world: &World, set: &Value) -> Set {
     let pods = world.all(PODS).filter(|pod| controller_uid(pod) == uid(set));
     let active = pods.filter(|pod| !is_over(pod) && !is_marked(pod)).count() as i64;
     let size = set["spec"]["replicas"].as_i64().unwrap_or(1);
+    let labels = set["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
     Set {
+        labels: labels.map(|(key, value)| format!("{key}%3D{}", text(value))).collect(),
         uid: uid(set).to_owned(),
         owner: controller_uid(set).to_owned(),
         is_marked: is_marked(set),
