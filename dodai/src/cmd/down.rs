@@ -85,8 +85,9 @@ fn delete(data: &Path, yes: bool, steps: &Steps) -> Result<()> {
         && keys.is_dir()
     {
         let keys = keys.display();
-        steps
-            .note(&format!("the key that sealed its Secrets stays in {keys}: a copy of the folder needs it"));
+        steps.note(&format!(
+            "the key that sealed its Secrets stays (in {keys}, or where `--key-file` named it): a copy of the folder needs it"
+        ));
     }
     Ok(())
 }
