@@ -181,6 +181,9 @@ impl Pass<'_> {
             let is_old = |set: &ReplicaSet| self.new.is_none_or(|new| new.metadata.uid != set.metadata.uid);
             sizes.retain(|(set, wanted)| is_old(set) || *wanted <= size(set));
         }
+        if is_rolling {
+            rolling::leave_room(&mut sizes, &self.world.sets);
+        }
         self.resize(plan, sizes, is_saturated && is_rolling);
         if self.spec.paused == Some(true) {
             self.clean_up(plan);

@@ -1,5 +1,6 @@
 //! How large each ReplicaSet must be now: a rolling update's next step, and scaling in the middle of one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
@@ -131,6 +132,26 @@ pub(super) fn scaled(
         *first = (*first + to_add - added).max(0);
     }
     resized
+}
+
+/// Takes from what grows the room that Pods of other ReplicaSets have yet, which are about to go; while one of them has not
+/// looked at its size, nobody knows how many. Upstream does not wait: scaled to none and up again, both are there at once.
+pub(super) fn leave_room(sizes: &mut Vec<Resize>, all: &[Arc<ReplicaSet>]) {
+    let wanted: BTreeMap<Option<String>, i32> =
+        sizes.iter().map(|(set, wanted)| (set.uid(), *wanted)).collect();
+    let going = |set: &Arc<ReplicaSet>| {
+        let wanted = wanted.get(&set.uid()).copied().unwrap_or_else(|| size(set));
+        is_observed(set).then(|| (actual(set) - wanted).max(0))
+    };
+    sizes.retain_mut(|(set, wanted)| {
+        if *wanted <= size(set) {
+            return true;
+        }
+        let others = all.iter().filter(|other| other.uid() != set.uid());
+        let Some(going) = others.map(going).sum::<Option<i32>>() else { return false };
+        *wanted = (*wanted - going).max(size(set));
+        *wanted > size(set)
+    });
 }
 
 /// Whether the new ReplicaSet alone is what the Deployment asks for.
