@@ -147,11 +147,11 @@ fn changed(target: &Target) -> Error {
 
 async fn confirm_owned(client: &Client, owned: &Owned) -> Result<(), Error> {
     let kind = || owned.resource.kind.clone();
-    let namespace = owned.namespace.clone().unwrap_or_default();
     let params = ListParams { label_selector: owned.selector(), ..ListParams::default() };
     let list =
         api(client, &owned.resource, owned.namespace.as_deref()).list(&params).await.map_err(|source| {
-            Error::Action { verb: "list", kind: kind(), name: namespace.clone(), source: Box::new(source) }
+            let name = owned.namespace.clone().unwrap_or_default();
+            Error::Action { verb: "list", kind: kind(), name, source: Box::new(source) }
         })?;
     match owned.differs(list.items.iter().map(|object| &object.metadata)) {
         None => Ok(()),

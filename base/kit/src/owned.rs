@@ -1,5 +1,6 @@
 //! A question to the API server: is what an owner controls what was seen?
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,6 +9,7 @@ use kube::core::{ApiResource, Selector, SelectorExt};
 use serde_json::{Value, json};
 
 use crate::cache::Kind;
+use crate::plan::controller_in;
 
 /// The objects of one kind that an owner, or several together, were seen to control.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,11 +92,14 @@ impl Owned {
 
     /// What is not as it was seen, given the metadata of all objects of the kind in the namespace (those that are not
     /// selected may be missing): the name of one that came, changed or is without controller, or the uid of one that went.
-    pub fn differs<'a>(&self, there: impl IntoIterator<Item = &'a ObjectMeta>) -> Option<String> {
+    pub fn differs<M: Borrow<ObjectMeta>>(&self, there: impl IntoIterator<Item = M>) -> Option<String> {
         let mut missing = self.seen.clone();
-        for object in there.into_iter().filter(|object| self.selects(object)) {
-            let mut controllers = object.owner_references.iter().flatten();
-            let is_as_seen = match controllers.find(|owner| owner.controller == Some(true)) {
+        for object in there {
+            let object = object.borrow();
+            if !self.selects(object) {
+                continue;
+            }
+            let is_as_seen = match controller_in(object) {
                 Some(owner) if self.owners.contains(&owner.uid) => {
                     let seen = missing.remove(object.uid.as_deref().unwrap_or_default());
                     seen.is_some_and(|seen| seen.is_none() || seen == object.resource_version)

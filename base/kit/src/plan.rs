@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use dodai_api::dodai::condition::Condition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::ApiResource;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
@@ -299,5 +299,10 @@ pub fn controller_reference<K: Kind>(owner: &K) -> OwnerReference {
 
 /// The controller reference of an object, if it has one.
 pub fn controller_of<K: Resource>(object: &K) -> Option<&OwnerReference> {
-    object.meta().owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+    controller_in(object.meta())
+}
+
+/// The controller reference in an object's metadata, if there is one.
+pub(crate) fn controller_in(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
 }

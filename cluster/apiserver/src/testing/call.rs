@@ -21,7 +21,6 @@ pub struct Call {
     /// The body.
     pub body: Bytes,
     content_type: String,
-    accept: String,
 }
 
 /// What a path names.
@@ -48,7 +47,6 @@ impl Call {
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body,
             content_type: header(http::header::CONTENT_TYPE).to_owned(),
-            accept: header(http::header::ACCEPT).to_owned(),
         }
     }
 
@@ -70,11 +68,6 @@ impl Call {
             _ if self.named().name.is_empty() => "list",
             _ => "get",
         }
-    }
-
-    /// Whether it asks for metadata alone (`PartialObjectMetadata`).
-    pub fn wants_metadata(&self) -> bool {
-        self.accept.contains("as=PartialObjectMetadata")
     }
 
     /// Whether it may change something.

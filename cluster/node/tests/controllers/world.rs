@@ -306,7 +306,7 @@ impl World {
             Action::ConfirmOwned(owned) => {
                 let there = self.of_kind(&owned.resource.kind);
                 let there = there.iter().map(|object| ObjectMeta::deserialize(&object["metadata"]).unwrap());
-                match owned.differs(&there.collect::<Vec<_>>()) {
+                match owned.differs(there) {
                     None => Ok(false),
                     Some(name) => Err(format!("{} {name} of {}", owned.resource.kind, owned.owners())),
                 }

@@ -170,7 +170,7 @@ impl World {
             Action::ConfirmOwned(owned) => {
                 let there = self.all(&owned.resource.kind);
                 let there = there.iter().map(|object| ObjectMeta::deserialize(&object["metadata"]).unwrap());
-                owned.differs(&there.collect::<Vec<_>>()).is_none()
+                owned.differs(there).is_none()
             }
             Action::ConfirmGone(_) | Action::CreateNew(_) => unreachable!("not in this engine's plans"),
             Action::Create(object) => {

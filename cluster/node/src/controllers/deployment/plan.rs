@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dodai_kit::plan::{controller_of, controller_reference};
+use dodai_kit::plan::controller_reference;
 use dodai_kit::view::is_controlled_by;
 use dodai_kit::{Owned, Plan};
 use jiff::Timestamp;
@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
         let deployment = world.deployment.as_ref();
         let spec = deployment.spec.as_ref()?;
         let new = world.sets.iter().find(|set| template::is_of_template(set, spec));
-        let is_old = |set: &&Arc<ReplicaSet>| new.is_none_or(|new| new.metadata.uid != set.metadata.uid);
+        let is_old = |set: &&Arc<ReplicaSet>| new.is_none_or(|new| !Arc::ptr_eq(new, set));
         Some(Pass {
             world,
             deployment,
@@ -176,13 +176,12 @@ impl Pass<'_> {
                 && (!is_rolling || self.is_told_what_is_available(plan))
         });
         let mut sizes = rolling::scaled(self.deployment, self.spec, self.new, &self.old, is_saturated);
-        if !self.is_rolling() && self.has_old_pods() {
-            // `Recreate` waits for old Pods, also when it is paused on its way (upstream's does not).
-            let is_old = |set: &ReplicaSet| self.new.is_none_or(|new| new.metadata.uid != set.metadata.uid);
-            sizes.retain(|(set, wanted)| is_old(set) || *wanted <= size(set));
-        }
         if is_rolling {
             rolling::leave_room(&mut sizes, &self.world.sets);
+        } else if self.has_old_pods() {
+            // `Recreate` waits for old Pods, also when it is paused on its way (upstream's does not).
+            let is_new = |set: &Arc<ReplicaSet>| self.new.is_some_and(|new| Arc::ptr_eq(new, set));
+            sizes.retain(|(set, wanted)| !is_new(set) || *wanted <= size(set));
         }
         self.resize(plan, sizes, is_saturated && is_rolling);
         if self.spec.paused == Some(true) {
@@ -229,12 +228,10 @@ impl Pass<'_> {
         let is_so = self.world.sets.iter().all(|set| {
             let min_ready_s = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
             let is_available = |pod: &&Arc<Pod>| {
-                is_controlled_by(pod.as_ref(), set.metadata.uid.as_deref().unwrap_or_default())
-                    && pods::is_active(pod)
+                pods::is_active(pod)
                     && pods::is_available(pod, min_ready_s, self.world.now).is_ok_and(|is| is)
             };
-            let told = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-            count(self.world.pods.iter().filter(is_available).count()) == told
+            count(self.pods_of(set).filter(is_available).count()) == replica_sets::told_available(set)
         });
         if !is_so {
             plan.again_in(RECHECK);
@@ -245,11 +242,12 @@ impl Pass<'_> {
     /// Whether Pods of old ReplicaSets are left, or may still appear.
     fn has_old_pods(&self) -> bool {
         let unsettled = self.old.iter().any(|set| actual(set) > 0 || !replica_sets::is_observed(set));
-        let is_old = |pod: &&Arc<Pod>| {
-            let owner = controller_of(pod.as_ref()).map(|owner| owner.uid.as_str());
-            self.old.iter().any(|set| set.metadata.uid.as_deref() == owner)
-        };
-        unsettled || self.world.pods.iter().filter(is_old).any(|pod| !pods::is_terminal(pod))
+        unsettled || self.old.iter().flat_map(|set| self.pods_of(set)).any(|pod| !pods::is_terminal(pod))
+    }
+
+    fn pods_of(&self, set: &ReplicaSet) -> impl Iterator<Item = &Arc<Pod>> {
+        let uid = set.uid().unwrap_or_default();
+        self.world.pods.iter().filter(move |pod| is_controlled_by(pod.as_ref(), &uid))
     }
 
     fn create(&self, plan: &mut Plan, status: &mut DeploymentStatus, size: i32) {
@@ -284,8 +282,7 @@ impl Pass<'_> {
             return;
         }
         if available {
-            let sets = self.world.sets.iter().filter_map(|set| set.uid());
-            let owned = Owned::of_all::<Pod>(sets, self.deployment.namespace(), Some(&self.selector));
+            let owned = self.owned_pods(&self.world.sets);
             plan.confirm_owned(owned.unchanged(self.world.pods.iter().map(Arc::as_ref)));
         }
         if grows.is_some() {
@@ -307,16 +304,18 @@ impl Pass<'_> {
 
     /// With `Recreate`: no Pods but those of the ReplicaSet that grows are there, except for ones that were seen to have ended.
     fn confirm_others_have_gone(&self, plan: &mut Plan, grows: Option<String>) {
-        let others = self.world.sets.iter().filter(|set| set.uid() != grows).filter_map(|set| set.uid());
-        let others: BTreeSet<String> = others.collect();
-        if self.is_rolling() || others.is_empty() {
+        let others = || self.world.sets.iter().filter(|set| set.uid() != grows);
+        if self.is_rolling() || others().next().is_none() {
             return;
         }
-        let of_others = |pod: &&Pod| controller_of(*pod).is_some_and(|owner| others.contains(&owner.uid));
-        let pods = self.world.pods.iter().map(Arc::as_ref).filter(of_others);
-        let namespace = self.deployment.namespace();
-        let owned = Owned::of_all::<Pod>(others.clone(), namespace, Some(&self.selector)).seen(pods);
-        plan.confirm_owned(owned);
+        let pods = others().flat_map(|set| self.pods_of(set)).map(Arc::as_ref);
+        plan.confirm_owned(self.owned_pods(others()).seen(pods));
+    }
+
+    /// The question for the Pods of these ReplicaSets.
+    fn owned_pods<'a>(&self, sets: impl IntoIterator<Item = &'a Arc<ReplicaSet>>) -> Owned {
+        let uids = sets.into_iter().filter_map(|set| set.uid());
+        Owned::of_all::<Pod>(uids, self.deployment.namespace(), Some(&self.selector))
     }
 
     /// Deletes the oldest revisions beyond `revisionHistoryLimit`, only those without Pods.

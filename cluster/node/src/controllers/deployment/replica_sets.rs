@@ -41,6 +41,11 @@ pub(super) fn actual(set: &ReplicaSet) -> i32 {
     set.status.as_ref().map_or(0, |status| status.replicas)
 }
 
+/// `status.availableReplicas`.
+pub(super) fn told_available(set: &ReplicaSet) -> i32 {
+    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
+}
+
 /// Whether its status is about its spec as it is now.
 pub(super) fn is_observed(set: &ReplicaSet) -> bool {
     let observed = set.status.as_ref().and_then(|status| status.observed_generation).unwrap_or(0);
@@ -49,8 +54,7 @@ pub(super) fn is_observed(set: &ReplicaSet) -> bool {
 
 /// Available Pods, as far as they stay: a status from before a scale-down tells of Pods that are about to go.
 pub(super) fn available(set: &ReplicaSet) -> i32 {
-    let available = set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-    available.min(size(set))
+    told_available(set).min(size(set))
 }
 
 /// The revision that the annotation tells; 0 without one.

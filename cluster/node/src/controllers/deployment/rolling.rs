@@ -6,7 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use kube::ResourceExt;
 
-use super::replica_sets::{actual, available, is_observed, max_then, size};
+use super::replica_sets::{actual, available, desired_then, is_observed, max_then, size, told_available};
 use super::template;
 use crate::controllers::planted::{self, Bug};
 
@@ -156,8 +156,7 @@ pub(super) fn leave_room(sizes: &mut Vec<Resize>, all: &[Arc<ReplicaSet>]) {
 
 /// Whether the new ReplicaSet alone is what the Deployment asks for.
 pub(super) fn is_saturated(new: &ReplicaSet, replicas: i32) -> bool {
-    let available = new.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0);
-    size(new) == replicas && super::replica_sets::desired_then(new) == Some(replicas) && available == replicas
+    size(new) == replicas && desired_then(new) == Some(replicas) && told_available(new) == replicas
 }
 
 /// What one ReplicaSet gains (or loses) of `to_add`, of which others got `added`.

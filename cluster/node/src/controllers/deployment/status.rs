@@ -10,7 +10,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::replica_sets::{actual, size};
+use super::replica_sets::{actual, size, told_available};
 use super::template;
 use crate::controllers::replica_set::count_nonzero;
 
@@ -73,7 +73,7 @@ pub(super) fn counted(
 ) -> DeploymentStatus {
     let before = deployment.status.clone().unwrap_or_default();
     let sum = |of: fn(&ReplicaSet) -> i32| all.iter().map(|set| of(set)).fold(0, i32::saturating_add);
-    let available = sum(|set| set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0));
+    let available = sum(told_available);
     let terminating = all
         .iter()
         .map(|set| set.status.as_ref().and_then(|status| status.terminating_replicas))
